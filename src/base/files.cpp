@@ -1,0 +1,262 @@
+// Mapped files, atomic writes and staged directories. See files.h.
+#include "base/files.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <system_error>
+
+#include "base/log.h"
+#include "pajamas/error.h"
+
+namespace pajamas {
+namespace fs = std::filesystem;
+namespace {
+
+/// Closes a descriptor on every way out.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+std::string reason(int error_number) { return std::generic_category().message(error_number); }
+
+[[noreturn]] void fail(const std::string& what, const fs::path& path, int error_number) {
+  std::string remedy;
+  switch (error_number) {
+    case ENOENT: remedy = "check the path"; break;
+    case EACCES:
+    case EPERM:
+    case EROFS: remedy = "check the permissions, or choose another folder with -o"; break;
+    case ENOSPC:
+    case EDQUOT: remedy = "free some space, or choose another folder with -o"; break;
+    default: break;
+  }
+  throw Error(ErrorKind::kBadInput, what + ": " + reason(error_number), path.string(), remedy);
+}
+
+/// A name that no other process or thread uses: carries the process id and a counter.
+std::string unique_suffix() {
+  static std::atomic<unsigned> counter{0};
+  return ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter.fetch_add(1));
+}
+
+Descriptor open_for_read(const fs::path& path, struct stat& status) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) fail("cannot open", path, errno);
+  if (::fstat(fd, &status) != 0) {
+    const int saved = errno;
+    ::close(fd);
+    fail("cannot read", path, saved);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    ::close(fd);
+    throw Error(ErrorKind::kBadInput, S_ISDIR(status.st_mode) ? "is a directory, not a file" : "is not a regular file",
+                path.string(), "name a file");
+  }
+  return Descriptor(fd);
+}
+
+void flush_to_disk(const fs::path& path) {
+  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() >= 0) ::fsync(fd.get());
+}
+
+}  // namespace
+
+std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& path) {
+  struct stat status {};
+  const Descriptor fd = open_for_read(path, status);
+  const auto size = static_cast<std::size_t>(status.st_size);
+  const std::byte* data = nullptr;
+  if (size > 0) {
+    void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    if (address == MAP_FAILED) fail("cannot map", path, errno);
+    data = static_cast<const std::byte*>(address);
+  }
+  return std::shared_ptr<const MappedFile>(new MappedFile(path, data, size));
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
+  struct stat status {};
+  const Descriptor fd = open_for_read(path, status);
+  if (static_cast<std::uint64_t>(status.st_size) > max_bytes) {
+    throw Error(ErrorKind::kBadInput,
+                "is " + std::to_string(status.st_size) + " bytes, more than the " + std::to_string(max_bytes) +
+                    " bytes such a file may have",
+                path.string());
+  }
+  std::string text(static_cast<std::size_t>(status.st_size), '\0');
+  std::size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t got = ::read(fd.get(), text.data() + done, text.size() - done);
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      fail("cannot read", path, errno);
+    }
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  text.resize(done);
+  return text;
+}
+
+void write_file(const fs::path& path, std::span<const std::byte> bytes) {
+  const fs::path aside = path.parent_path() / ("." + path.filename().string() + unique_suffix());
+  {
+    const Descriptor fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (fd.get() < 0) fail("cannot write", path, errno);
+    std::size_t done = 0;
+    while (done < bytes.size()) {
+      const ssize_t put = ::write(fd.get(), bytes.data() + done, bytes.size() - done);
+      if (put < 0) {
+        if (errno == EINTR) continue;
+        const int saved = errno;
+        ::unlink(aside.c_str());
+        fail("cannot write", path, saved);
+      }
+      done += static_cast<std::size_t>(put);
+    }
+    if (::fsync(fd.get()) != 0) {
+      const int saved = errno;
+      ::unlink(aside.c_str());
+      fail("cannot write", path, saved);
+    }
+  }
+  if (::rename(aside.c_str(), path.c_str()) != 0) {
+    const int saved = errno;
+    ::unlink(aside.c_str());
+    fail("cannot write", path, saved);
+  }
+}
+
+void write_file(const fs::path& path, std::string_view text) {
+  write_file(path, std::as_bytes(std::span(text.data(), text.size())));
+}
+
+namespace {
+
+/// Removes what builds that died left beside `target`: siblings named ".<name>.partial-<pid>-<n>" whose process is
+/// gone.
+void remove_stale_siblings(const fs::path& target) {
+  const std::string prefix = "." + target.filename().string() + ".partial-";
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(target.parent_path(), ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind(prefix, 0) != 0) continue;
+    const long pid = std::strtol(name.c_str() + prefix.size(), nullptr, 10);
+    if (pid > 0 && ::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) {
+      log().info("removing {} left by a build that did not finish", entry.path().string());
+      fs::remove_all(entry.path(), ignored);
+    }
+  }
+}
+
+fs::path normalised_target(const fs::path& target) {
+  fs::path path = fs::absolute(target).lexically_normal();
+  return path.has_filename() ? path : path.parent_path();
+}
+
+}  // namespace
+
+StagedDirectory::StagedDirectory(fs::path target) : target_(normalised_target(target)) {
+  std::error_code error;
+  fs::create_directories(target_.parent_path(), error);
+  if (error) fail("cannot create the folder", target_.parent_path(), error.value());
+  if (fs::exists(target_, error) && !fs::is_directory(target_, error)) {
+    throw Error(ErrorKind::kBadInput, "exists and is not a folder", target_.string(), "choose another folder with -o");
+  }
+  remove_stale_siblings(target_);
+  staging_ = target_.parent_path() / ("." + target_.filename().string() + unique_suffix());
+  if (::mkdir(staging_.c_str(), 0755) != 0) fail("cannot create the folder", staging_, errno);
+}
+
+StagedDirectory::~StagedDirectory() {
+  std::error_code ignored;
+  if (!is_committed_) fs::remove_all(staging_, ignored);
+}
+
+void StagedDirectory::commit() {
+  for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
+    if (entry.is_regular_file()) flush_to_disk(entry.path());
+  }
+  flush_to_disk(staging_);
+  // rename(2) replaces only an empty directory, so an older bundle is first moved aside and removed afterwards. When
+  // two builds finish at once, one of them finds the name taken again and repeats.
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    if (::rename(staging_.c_str(), target_.c_str()) == 0) {
+      is_committed_ = true;
+      flush_to_disk(target_.parent_path());
+      return;
+    }
+    if (errno != ENOTEMPTY && errno != EEXIST) fail("cannot put the folder in place", target_, errno);
+    const fs::path old = target_.parent_path() / ("." + target_.filename().string() + unique_suffix());
+    if (::rename(target_.c_str(), old.c_str()) == 0) {
+      std::error_code ignored;
+      const bool was_placed = ::rename(staging_.c_str(), target_.c_str()) == 0;
+      fs::remove_all(old, ignored);
+      if (was_placed) {
+        is_committed_ = true;
+        flush_to_disk(target_.parent_path());
+        return;
+      }
+    } else if (errno != ENOENT) {
+      fail("cannot replace the older folder", target_, errno);
+    }
+  }
+  throw Error(ErrorKind::kBadInput, "other builds keep replacing this folder", target_.string(),
+              "wait for them, or choose another folder with -o");
+}
+
+fs::path resolve_inside(const fs::path& root, std::string_view relative) {
+  const fs::path part{std::string(relative)};
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorKind::kBadInput, "refers to '" + std::string(relative) + "', which " + why, root.string(),
+                "keep every file a model refers to inside the model's own folder");
+  };
+  if (part.empty()) refuse("is an empty path");
+  if (relative.find('\0') != std::string_view::npos) refuse("holds a NUL character");
+  if (part.is_absolute()) refuse("is an absolute path");
+  for (const auto& piece : part) {
+    if (piece == "..") refuse("leads out of the folder");
+  }
+  const fs::path base = root.empty() ? fs::path(".") : root;
+  std::error_code error;
+  const fs::path real_root = fs::weakly_canonical(base, error);
+  if (error) fail("cannot resolve", base, error.value());
+  const fs::path real = fs::weakly_canonical(base / part, error);
+  if (error) fail("cannot resolve", base / part, error.value());
+  const auto [root_end, nothing] = std::mismatch(real_root.begin(), real_root.end(), real.begin(), real.end());
+  if (root_end != real_root.end()) refuse("is a symbolic link out of the folder");
+  return base / part;
+}
+
+fs::path executable_path() {
+  std::error_code error;
+  fs::path path = fs::read_symlink("/proc/self/exe", error);
+  if (error) fail("cannot find the running program", "/proc/self/exe", error.value());
+  return path;
+}
+
+}  // namespace pajamas

@@ -1,0 +1,77 @@
+// Files: memory mapping, whole reads, and writes that never leave half a file (write aside, flush, rename).
+// Every failure is an Error that names the path and the system's reason.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace pajamas {
+
+/// A file mapped read-only for as long as the object lives. Shareable between threads. A file that another process
+/// truncates while mapped raises SIGBUS on access: map only files that nobody rewrites in place.
+class MappedFile {
+ public:
+  /// Throws Error{kBadInput} when `path` is missing, is not a regular file or cannot be read.
+  static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  const std::filesystem::path& path() const noexcept { return path_; }
+
+ private:
+  MappedFile(std::filesystem::path path, const std::byte* data, std::size_t size)
+      : path_(std::move(path)), data_(data), size_(size) {}
+  std::filesystem::path path_;
+  const std::byte* data_;
+  std::size_t size_;
+};
+
+/// Reads a whole file. Throws Error{kBadInput} when it is missing, unreadable or larger than `max_bytes`.
+std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = UINT64_MAX);
+
+/// Replaces `path` by `bytes` atomically: a temporary file beside it, fsync, rename. On any failure the old file is
+/// untouched and no temporary file is left. Throws Error{kBadInput} (no space, no permission) with the system's reason.
+void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
+void write_file(const std::filesystem::path& path, std::string_view text);
+
+/// A directory that appears under its final name only when it is complete. The work happens in a hidden sibling
+/// (".<name>.partial-<pid>-<n>"), which the destructor removes unless `commit` was called.
+///
+/// Two processes may stage the same target: each has its own sibling and the later commit wins as a whole. Siblings
+/// left by processes that no longer live are removed when the next one is staged.
+class StagedDirectory {
+ public:
+  /// Creates the sibling (and the parents of `target`). Throws Error{kBadInput} with the path and the system's reason.
+  explicit StagedDirectory(std::filesystem::path target);
+  ~StagedDirectory();
+  StagedDirectory(const StagedDirectory&) = delete;
+  StagedDirectory& operator=(const StagedDirectory&) = delete;
+
+  /// Where to write while staging.
+  const std::filesystem::path& path() const noexcept { return staging_; }
+  const std::filesystem::path& target() const noexcept { return target_; }
+
+  /// Flushes the files and puts the directory in place, replacing an older one as a whole.
+  void commit();
+
+ private:
+  std::filesystem::path target_;
+  std::filesystem::path staging_;
+  bool is_committed_ = false;
+};
+
+/// Joins `root` and `relative`, refusing anything that could leave `root`: absolute paths, "..", and symbolic links
+/// that lead outside. Throws Error{kBadInput} saying which. The file need not exist.
+std::filesystem::path resolve_inside(const std::filesystem::path& root, std::string_view relative);
+
+/// Path of the running executable.
+std::filesystem::path executable_path();
+
+}  // namespace pajamas

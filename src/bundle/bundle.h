@@ -1,0 +1,43 @@
+// Bundle: a folder with a manifest and the files it lists. Written as a whole or not at all; opened without loading an
+// engine.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "base/files.h"
+#include "bundle/manifest.h"
+
+namespace pajamas {
+
+/// An opened bundle. Immutable.
+class Bundle {
+ public:
+  /// Reads and checks the manifest, and that every listed file is there with its size. Digests are checked by
+  /// `verify_digests`. Throws Error{kBadInput} or Error{kUnsupported} naming file and cause.
+  static Bundle open(const std::filesystem::path& directory);
+
+  const std::filesystem::path& directory() const noexcept { return directory_; }
+  const Manifest& manifest() const noexcept { return manifest_; }
+  /// Path of a listed file. Throws Error{kInternal} when it is not listed.
+  std::filesystem::path file(const std::string& name) const;
+  /// Checks the SHA-256 of every file except those with role "cache" whose absence or damage is not fatal: those are
+  /// reported by `is_intact`. Throws Error{kBadInput} naming the damaged file.
+  void verify_digests() const;
+  bool is_intact(const BundleFile& file) const;
+
+ private:
+  std::filesystem::path directory_;
+  Manifest manifest_;
+};
+
+/// Fills in sizes and digests of the files that `manifest` lists in `staged`, writes the manifest there and commits the
+/// folder. After this the bundle exists; before it nothing does.
+void write_bundle(StagedDirectory& staged, Manifest& manifest);
+
+/// models/<model>/<target>/<precision> below `root`.
+std::filesystem::path bundle_path(const std::filesystem::path& root, const Manifest& manifest);
+/// A model name made fit for a folder name: letters, digits, '.', '_', '-'; anything else becomes '_'.
+std::string folder_name(const std::string& model_name);
+
+}  // namespace pajamas

@@ -1,0 +1,53 @@
+// BuildPlan: what the user asked for, as pure data. It is stored in the bundle, so a build can be repeated.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pajamas/tensor.h"
+
+namespace pajamas {
+
+/// Arithmetic of the floating-point part of a model. Q/DQ (int8, fp8, int4) parts stay as the model has them.
+enum class Precision {
+  kAuto,  ///< The fastest the target can keep accurate on the machine it runs on; the bundle says what was chosen.
+  kFp32,
+  kFp16,
+  kBf16,
+};
+
+/// "auto", "fp32", "fp16", "bf16".
+const char* to_string(Precision precision) noexcept;
+/// Throws Error{kUsage} for an unknown name, listing the known ones.
+Precision parse_precision(std::string_view name);
+
+/// Range of shapes of one input, all of one rank; min ≤ opt ≤ max per axis. Engines are tuned for `opt`.
+struct ShapeProfile {
+  std::string input;
+  Shape min;
+  Shape opt;
+  Shape max;
+};
+
+/// Limits on one compilation.
+struct BuildLimits {
+  std::chrono::seconds time{1800};         ///< After this the builder is stopped.
+  std::uint64_t memory_bytes = 0;          ///< Of the builder process; 0: no limit beyond the machine's memory.
+  std::uint64_t stack_bytes = 1ULL << 30;  ///< Stack of the builder; deep graphs recurse in vendor code.
+};
+
+struct BuildPlan {
+  std::string target;  ///< "openvino", "tensorrt", "cuda".
+  Precision precision = Precision::kAuto;
+  std::vector<ShapeProfile> profiles;      ///< Empty: the shapes the model declares.
+  std::vector<std::string> gpu_sms;        ///< "sm86", ...; only for GPU targets. Sorted, no duplicates.
+  std::vector<std::string> keep_fp32_ops;  ///< Operator types kept in float32 when the precision is lower.
+  int num_threads = 0;                     ///< CPU threads for building and verifying; 0: all.
+  BuildLimits limits;
+};
+
+}  // namespace pajamas

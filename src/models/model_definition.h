@@ -1,0 +1,62 @@
+// ModelDefinition: what the project knows of a model family. It recognises a published ONNX file of the family, or
+// reads a checkpoint and emits Graphs, and in both cases says what the task needs to know.
+// To add a family: docs/add-a-model.md.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bundle/task_facts.h"
+#include "graph/graph.h"
+
+namespace pajamas {
+
+/// What the user said about the model on the command line.
+struct ImportHints {
+  std::string task;                 ///< "", "detection", "classification", "embedding".
+  std::string head;                 ///< "", or a DetectionHead name.
+  std::vector<std::string> labels;  ///< From --labels; empty: the model's own.
+};
+
+/// One graph of an imported model.
+struct ImportedPart {
+  std::string name;  ///< "model", "image", "text"
+  Model model;
+};
+
+/// A file that goes into the bundle beside the engines (tokenizer).
+struct ImportedFile {
+  std::filesystem::path path;
+  std::string name;  ///< In the bundle.
+  std::string role;
+};
+
+struct ImportedModel {
+  std::string name;    ///< Suggested model name.
+  std::string family;  ///< "yolo", "vit", ...
+  std::string format;  ///< "onnx", "huggingface"
+  std::vector<ImportedPart> parts;
+  std::vector<ImportedFile> files;
+  TaskFacts task;
+};
+
+class ModelDefinition {
+ public:
+  virtual ~ModelDefinition() = default;
+  virtual std::string_view family() const = 0;
+  /// The task of an ONNX model of this family, from its outputs and metadata; nothing when it is not of this family.
+  virtual std::optional<TaskFacts> recognise(const Model& model, const ImportHints& hints) const = 0;
+  /// Whether `config` (a Hugging Face config.json) names this family.
+  virtual bool accepts_checkpoint(const nlohmann::json& config) const;
+  /// Reads the checkpoint folder. Throws Error{kBadInput} or Error{kUnsupported} naming file, key or tensor.
+  virtual ImportedModel load_checkpoint(const std::filesystem::path& directory, const nlohmann::json& config,
+                                        const ImportHints& hints) const;
+};
+
+/// All families, in the order they are asked. One line per family.
+const std::vector<const ModelDefinition*>& model_definitions();
+
+}  // namespace pajamas
