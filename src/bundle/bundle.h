@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 
 #include "base/files.h"
@@ -19,12 +20,14 @@ class Bundle {
 
   const std::filesystem::path& directory() const noexcept { return directory_; }
   const Manifest& manifest() const noexcept { return manifest_; }
-  /// Path of a listed file. Throws Error{kInternal} when it is not listed.
+  /// Path of a listed file. Throws Error{kBadInput} when it is not listed.
   std::filesystem::path file(const std::string& name) const;
-  /// Checks the SHA-256 of every file except those with role "cache" whose absence or damage is not fatal: those are
-  /// reported by `is_intact`. Throws Error{kBadInput} naming the damaged file.
+  /// Checks the SHA-256 of every file except those of role "cache", which can be made again. Throws Error{kBadInput}
+  /// naming the damaged file.
   void verify_digests() const;
-  bool is_intact(const BundleFile& file) const;
+  /// Maps a listed file after checking size and digest. Returns null for a missing or damaged file of role "cache",
+  /// throws Error{kBadInput} for any other.
+  std::shared_ptr<const MappedFile> open_checked(const BundleFile& file) const;
 
  private:
   std::filesystem::path directory_;

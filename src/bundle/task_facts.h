@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/json_reader.h"
+
 namespace pajamas {
 
 /// How a picture becomes the model's input tensor.
@@ -125,7 +127,7 @@ DetectionHead parse_detection_head(const std::string& name);
 nlohmann::json to_json(const ImageInput& input);
 nlohmann::json to_json(const TaskFacts& facts);
 /// Throws Error{kBadInput} naming the JSON path of what is missing, of the wrong type or out of range.
-ImageInput parse_image_input(const nlohmann::json& json);
-TaskFacts parse_task_facts(const nlohmann::json& json);
+ImageInput parse_image_input(const JsonReader& json);
+TaskFacts parse_task_facts(const JsonReader& json);
 
 }  // namespace pajamas

@@ -22,4 +22,54 @@ Precision parse_precision(std::string_view name) {
   throw Error(ErrorKind::kUsage, "unknown precision '" + std::string(name) + "'", {}, "use auto, fp32, fp16 or bf16");
 }
 
+namespace {
+
+Shape read_shape(const JsonReader& json) {
+  Shape shape;
+  for (const JsonReader& extent : json.elements()) shape.push_back(extent.as_integer(0));
+  return shape;
+}
+
+}  // namespace
+
+nlohmann::json to_json(const BuildPlan& plan) {
+  nlohmann::json profiles = nlohmann::json::array();
+  for (const ShapeProfile& profile : plan.profiles) {
+    profiles.push_back({{"input", profile.input},
+                        {"min", profile.min.extents()},
+                        {"opt", profile.opt.extents()},
+                        {"max", profile.max.extents()}});
+  }
+  return {{"target", plan.target},
+          {"precision", to_string(plan.precision)},
+          {"profiles", profiles},
+          {"gpu_sms", plan.gpu_sms},
+          {"keep_fp32_ops", plan.keep_fp32_ops},
+          {"threads", plan.num_threads},
+          {"time_limit_s", plan.limits.time.count()},
+          {"memory_limit_bytes", plan.limits.memory_bytes},
+          {"stack_limit_bytes", plan.limits.stack_bytes}};
+}
+
+BuildPlan parse_build_plan(const JsonReader& json) {
+  BuildPlan plan;
+  plan.target = json.string("target");
+  try {
+    plan.precision = parse_precision(json.string("precision"));
+  } catch (const Error& error) {
+    json.member("precision").fail(error.message(), error.remedy());
+  }
+  for (const JsonReader& entry : json.member("profiles").elements()) {
+    plan.profiles.push_back({entry.string("input"), read_shape(entry.member("min")), read_shape(entry.member("opt")),
+                             read_shape(entry.member("max"))});
+  }
+  plan.gpu_sms = json.strings("gpu_sms");
+  plan.keep_fp32_ops = json.strings("keep_fp32_ops");
+  plan.num_threads = static_cast<int>(json.integer("threads", 0, 4096));
+  plan.limits.time = std::chrono::seconds(json.integer("time_limit_s", 0, 1LL << 32));
+  plan.limits.memory_bytes = static_cast<std::uint64_t>(json.integer("memory_limit_bytes", 0));
+  plan.limits.stack_bytes = static_cast<std::uint64_t>(json.integer("stack_limit_bytes", 0));
+  return plan;
+}
+
 }  // namespace pajamas

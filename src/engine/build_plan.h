@@ -3,11 +3,12 @@
 
 #include <chrono>
 #include <cstdint>
-#include <optional>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/json_reader.h"
 #include "pajamas/tensor.h"
 
 namespace pajamas {
@@ -49,5 +50,10 @@ struct BuildPlan {
   int num_threads = 0;                     ///< CPU threads for building and verifying; 0: all.
   BuildLimits limits;
 };
+
+/// JSON form, stored in the manifest under "plan".
+nlohmann::json to_json(const BuildPlan& plan);
+/// Throws Error{kBadInput} naming the JSON path.
+BuildPlan parse_build_plan(const JsonReader& json);
 
 }  // namespace pajamas

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "base/cancel.h"
+#include "base/files.h"
 #include "engine/build_plan.h"
 #include "graph/graph.h"
 #include "pajamas/tensor.h"
@@ -66,8 +68,11 @@ struct SessionOptions {
 struct LoadRequest {
   std::filesystem::path directory;  ///< The bundle.
   std::string part;
-  std::vector<CompiledFile> files;  ///< As compile() gave them; digests were checked by the bundle.
-  nlohmann::json facts;             ///< As compile() gave them.
+  std::vector<CompiledFile> files;  ///< As compile() gave them.
+  /// Maps one of `files` after checking its digest, so that no damaged byte reaches a vendor library. Returns null for
+  /// a missing or damaged file of role "cache" (make it again), throws Error{kBadInput} for any other.
+  std::function<std::shared_ptr<const MappedFile>(const CompiledFile&)> open;
+  nlohmann::json facts;  ///< As compile() gave them.
   BuildPlan plan;
   SessionOptions options;
 };

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "engine/engine_loader.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -34,6 +35,27 @@ const Target& find_target(std::string_view name) {
   }
   throw Error(ErrorKind::kUsage, "unknown target '" + std::string(name) + "'", {},
               "this program was built with: " + (known.empty() ? "none" : known));
+}
+
+std::shared_ptr<const Engine> load_engine(const Bundle& bundle, const std::string& part_name,
+                                          const SessionOptions& options) {
+  const Manifest& manifest = bundle.manifest();
+  const ManifestPart& part = manifest.part(part_name);
+  const std::string manifest_path = (bundle.directory() / kManifestFileName).string();
+  LoadRequest request;
+  request.directory = bundle.directory();
+  request.part = part_name;
+  for (const BundleFile& file : part.files) request.files.push_back({file.name, file.role});
+  request.open = [&](const CompiledFile& wanted) -> std::shared_ptr<const MappedFile> {
+    for (const BundleFile& file : part.files) {
+      if (file.name == wanted.name) return bundle.open_checked(file);
+    }
+    throw Error(ErrorKind::kInternal, "the bundle lists no file '" + wanted.name + "'", manifest_path);
+  };
+  request.facts = part.target_facts;
+  request.plan = parse_build_plan(JsonReader(manifest.plan, manifest_path, "plan"));
+  request.options = options;
+  return find_target(manifest.target).load(request);
 }
 
 }  // namespace pajamas

@@ -1,0 +1,120 @@
+// Opening and writing bundles. See bundle.h.
+#include "bundle/bundle.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "base/digest.h"
+#include "base/log.h"
+#include "pajamas/error.h"
+
+namespace pajamas {
+namespace fs = std::filesystem;
+namespace {
+
+/// A manifest is small even with thousands of labels and per-layer proofs; more is not a manifest.
+constexpr std::uint64_t kMaxManifestBytes = 64ULL << 20;
+
+template <typename Visit>
+void for_each_file(const Manifest& manifest, const Visit& visit) {
+  for (const ManifestPart& part : manifest.parts) {
+    for (const BundleFile& file : part.files) visit(file);
+  }
+  for (const BundleFile& file : manifest.files) visit(file);
+}
+
+}  // namespace
+
+Bundle Bundle::open(const fs::path& directory) {
+  std::error_code error;
+  if (!fs::exists(directory, error)) {
+    throw Error(ErrorKind::kBadInput, "there is no such bundle", directory.string(), "check the path");
+  }
+  if (!fs::is_directory(directory, error)) {
+    throw Error(ErrorKind::kBadInput, "is a file, not a bundle", directory.string(),
+                "a bundle is the folder that `pajamas build` made");
+  }
+  const fs::path manifest_path = directory / kManifestFileName;
+  if (!fs::exists(manifest_path, error)) {
+    throw Error(ErrorKind::kBadInput, "is not a bundle: it has no manifest.json", directory.string(),
+                "name the folder that `pajamas build` made, models/<model>/<target>/<precision>");
+  }
+  Bundle bundle;
+  bundle.directory_ = directory;
+  bundle.manifest_ = parse_manifest(read_file(manifest_path, kMaxManifestBytes), manifest_path);
+  for_each_file(bundle.manifest_, [&](const BundleFile& file) {
+    if (file.role == "cache") return;  // may be absent or stale: the target makes it again
+    const fs::path path = directory / file.name;
+    std::error_code ignored;
+    const auto size = fs::file_size(path, ignored);
+    if (ignored) {
+      throw Error(ErrorKind::kBadInput, "is missing from the bundle", path.string(), "build the bundle again");
+    }
+    if (size != file.size_bytes) {
+      throw Error(ErrorKind::kBadInput,
+                  "is " + std::to_string(size) + " bytes, the manifest says " + std::to_string(file.size_bytes),
+                  path.string(), "the bundle is damaged: build it again");
+    }
+  });
+  return bundle;
+}
+
+fs::path Bundle::file(const std::string& name) const {
+  bool is_listed = false;
+  for_each_file(manifest_, [&](const BundleFile& file) { is_listed = is_listed || file.name == name; });
+  if (!is_listed) {
+    throw Error(ErrorKind::kBadInput, "lists no file '" + name + "'", (directory_ / kManifestFileName).string(),
+                "the bundle is damaged: build it again");
+  }
+  return directory_ / name;
+}
+
+std::shared_ptr<const MappedFile> Bundle::open_checked(const BundleFile& file) const {
+  const fs::path path = directory_ / file.name;
+  std::error_code error;
+  if (file.role == "cache" && !fs::is_regular_file(path, error)) return nullptr;
+  auto mapped = MappedFile::open(path);
+  if (mapped->bytes().size() == file.size_bytes && sha256_hex(mapped->bytes()) == file.sha256) return mapped;
+  if (file.role == "cache") {
+    log().warn("{} is damaged and will not be used; the engine is compiled anew", path.string());
+    return nullptr;
+  }
+  throw Error(ErrorKind::kBadInput, "does not have the size and SHA-256 digest that the manifest gives", path.string(),
+              "the bundle is damaged: build it again");
+}
+
+void Bundle::verify_digests() const {
+  for_each_file(manifest_, [&](const BundleFile& file) {
+    if (file.role != "cache") open_checked(file);
+  });
+}
+
+void write_bundle(StagedDirectory& staged, Manifest& manifest) {
+  const auto fill = [&](BundleFile& file) {
+    const auto mapped = MappedFile::open(staged.path() / file.name);
+    file.size_bytes = mapped->bytes().size();
+    file.sha256 = sha256_hex(mapped->bytes());
+  };
+  for (ManifestPart& part : manifest.parts) {
+    for (BundleFile& file : part.files) fill(file);
+  }
+  for (BundleFile& file : manifest.files) fill(file);
+  write_file(staged.path() / kManifestFileName, to_json(manifest).dump(2) + "\n");
+  staged.commit();
+}
+
+fs::path bundle_path(const fs::path& root, const Manifest& manifest) {
+  return root / "models" / manifest.model / manifest.target / manifest.precision;
+}
+
+std::string folder_name(const std::string& model_name) {
+  std::string name;
+  for (const char c : model_name) {
+    const bool is_plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+    name += is_plain ? c : '_';
+  }
+  while (!name.empty() && name.front() == '.') name.erase(name.begin());
+  return name.empty() ? "model" : name;
+}
+
+}  // namespace pajamas
