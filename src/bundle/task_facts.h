@@ -47,7 +47,8 @@ enum class DetectionHead {
   kYoloV8,        ///< [batch, 4 + classes, boxes]: cx, cy, w, h, class scores; pixels of the input (v8, v9, 11, 12).
   kYoloEndToEnd,  ///< [batch, boxes, 6]: x1, y1, x2, y2, score, class; no NMS needed (v10, 26).
   kYolox,         ///< [batch, boxes, 5 + classes] in grid units per stride 8, 16, 32, to be decoded.
-  kRtdetr,        ///< Boxes [batch, queries, 4] (cx, cy, w, h in 0..1) and logits or scores [batch, queries, classes].
+  kRtdetr,        ///< Boxes [batch, queries, 4] (cx, cy, w, h in 0..1) and logits or scores [batch, queries, classes];
+                  ///< without a scores_output both in one: [batch, queries, 4 + classes].
   kSsd,           ///< Box encodings [batch, anchors, 1, 4] and class scores [batch, anchors, 1 + classes].
   kFasterRcnn,    ///< boxes [n, 4] in pixels of the input, labels [n], scores [n]; NMS inside the model.
 };
@@ -66,13 +67,15 @@ struct SsdAnchors {
 struct DetectionFacts {
   ImageInput image;
   DetectionHead head = DetectionHead::kYoloV8;
-  std::vector<std::string> labels;  ///< By class index of the output; may be empty: then the index is the label.
-  std::int64_t num_classes = 0;
+  /// By class index; may be empty, and an entry may be empty: then the index is the label. A class index counts from 0
+  /// after the background classes: score column (kFasterRcnn: value of the labels output) minus background_classes.
+  std::vector<std::string> labels;
+  std::int64_t num_classes = 0;         ///< Without the background classes.
   std::string boxes_output;             ///< Output with boxes (or with everything, for the one-output heads).
   std::string scores_output;            ///< kRtdetr, kSsd, kFasterRcnn.
   std::string labels_output;            ///< kFasterRcnn.
   bool is_score_logit = false;          ///< Scores still need a sigmoid (RT-DETR logits, SSD).
-  std::int64_t background_classes = 0;  ///< Leading score columns that mean "nothing" (SSD: 1).
+  std::int64_t background_classes = 0;  ///< Leading classes that mean "nothing" (SSD, Faster R-CNN: 1).
   std::vector<std::int64_t> strides{8, 16, 32};
   std::optional<SsdAnchors> ssd;
   double score_threshold = 0.25;  ///< Defaults of the task's options.
