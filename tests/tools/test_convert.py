@@ -128,7 +128,7 @@ class TorchPickle(unittest.TestCase):
         np.testing.assert_array_equal(state["a"], [[0, 1, 2], [3, 4, 5]])
         np.testing.assert_array_equal(state["b"], [[1, 3], [2, 4]])
         self.assertTrue(state["b"].flags.c_contiguous)
-        self.assertEqual(state["c"], 7)
+        self.assertEqual((state["c"].shape, state["c"]), ((), 7))
 
     def test_refuses_tensors_past_their_storage(self):
         for layout in ((0, (7,), (1,)), (4, (3,), (1,)), (0, (2,), (-1,)), (-1, (2,), (1,))):
@@ -170,6 +170,11 @@ class Writer(unittest.TestCase):
         builder.constant("a", np.zeros(2, np.float32))
         with self.assertRaises(ValueError):
             builder.constant("a", np.ones(2, np.float32))
+
+    def test_keeps_scalars_scalar(self):
+        builder = onnx_writer.GraphBuilder("g")
+        builder.constant("a", np.array(6, np.float32))
+        self.assertEqual(list(builder.model().graph.initializer[0].dims), [])
 
     def test_leaves_nothing_behind_when_the_model_is_wrong(self):
         builder = onnx_writer.GraphBuilder("g")

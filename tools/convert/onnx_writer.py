@@ -41,7 +41,7 @@ class GraphBuilder:
 
     def constant(self, name, array):
         """An initializer; the same name twice must mean the same values."""
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")  # ascontiguousarray would make a scalar 1-D
         known = self.initializers.setdefault(name, array)
         if known is not array and not (known.dtype == array.dtype and np.array_equal(known, array)):
             raise ValueError(f"two different constants are named {name}")

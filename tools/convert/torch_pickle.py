@@ -40,7 +40,7 @@ class LazyTensor:
         item = self.storage.dtype.itemsize
         view = np.lib.stride_tricks.as_strided(self.storage.array[self.offset:], self.shape,
                                                [stride * item for stride in self.strides])
-        return np.ascontiguousarray(view)
+        return np.asarray(view, order="C")  # ascontiguousarray would make a scalar 1-D
 
 
 def rebuild_tensor(storage, offset, shape, strides, *_):
