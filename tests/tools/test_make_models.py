@@ -19,7 +19,8 @@ LABELS = {0: "a"}
 
 
 def num_parameters(model):
-    return sum(math.prod(tensor.dims) for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT)
+    return sum(math.prod(tensor.dims) for tensor in model.graph.initializer
+               if tensor.data_type == onnx.TensorProto.FLOAT)
 
 
 def digest(model):

@@ -32,7 +32,9 @@ def weight(name, shape, after="linear", scale=1.0):
     fan_in = int(np.prod(shape[1:]))
     values = normal(name, shape, scale * GAIN[after] / fan_in**0.5)
     if after != "linear":
-        values -= values.mean(axis=tuple(range(1, len(shape))), keepdims=True)
+        # In float64, where the order in which a processor adds does not show in the result.
+        mean = values.mean(axis=tuple(range(1, len(shape))), keepdims=True, dtype=np.float64)
+        values -= mean.astype(np.float32)
     return values
 
 

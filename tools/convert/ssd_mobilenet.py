@@ -124,7 +124,7 @@ class Converter:
                           output=output, axis=1)
 
     def prediction(self, name, layer):
-        """Reshape of one layer's predictor to [batch, anchors, ...]; needs the NHWC order, so a Transpose comes first."""
+        """Reshape of one layer's predictor to [batch, anchors, ...]; a Transpose gives it the NHWC order it needs."""
         reshape = self.nodes[name]
         pack = self.nodes[reshape.inputs[1]]
         if reshape.op != "Reshape" or pack.op != "Pack":

@@ -30,7 +30,7 @@ class Builder:
         return self.graph.constant(name, np.array(values, np.int64))
 
     def linear(self, data, name, in_dim, out_dim, after="linear", scale=1.0):
-        """MatMul with the weight stored [in, out], then the bias: the way exporters write a linear layer on 3-D data."""
+        """MatMul with the weight stored [in, out], then the bias: as exporters write a linear layer on 3-D data."""
         weight = random.weight(f"{name}.weight", (out_dim, in_dim), after, scale).T
         data = self.graph.node("MatMul", [data, self.constant(f"{name}.weight", weight)], f"/{name}/MatMul")
         return self.graph.node("Add", [data, self.constant(f"{name}.bias", random.bias(f"{name}.bias", out_dim))],
@@ -74,7 +74,8 @@ class Builder:
     def embed(self, data):
         """Patches, class token and positions: [batch, seq_len, hidden_dim]."""
         graph = self.graph
-        parts = [self.constant("patch_embed.weight", random.weight("patch_embed.weight", (HIDDEN_DIM, 3, PATCH, PATCH))),
+        weight = random.weight("patch_embed.weight", (HIDDEN_DIM, 3, PATCH, PATCH))
+        parts = [self.constant("patch_embed.weight", weight),
                  self.constant("patch_embed.bias", random.bias("patch_embed.bias", HIDDEN_DIM))]
         patches = graph.node("Conv", [data, *parts], "/patch_embed/Conv", kernel_shape=[PATCH] * 2, strides=[PATCH] * 2)
         patches = graph.node("Reshape", [patches, self.integers("patches.shape", [0, HIDDEN_DIM, NUM_PATCHES])],
@@ -84,8 +85,8 @@ class Builder:
         batch = graph.node("Gather", [graph.node("Shape", [data], "/Shape"), self.integers("zero", [0])], "/Gather",
                            axis=0)
         shape = graph.node("Concat", [batch, self.integers("token.shape", [1, HIDDEN_DIM])], "/Concat", axis=0)
-        token = graph.node("Expand", [self.constant("cls_token", random.normal("cls_token", (1, 1, HIDDEN_DIM))), shape],
-                           "/Expand")
+        token = self.constant("cls_token", random.normal("cls_token", (1, 1, HIDDEN_DIM)))
+        token = graph.node("Expand", [token, shape], "/Expand")
         data = graph.node("Concat", [token, patches], "/Concat_1", axis=1)
         return graph.node("Add", [data, self.constant(
             "pos_embed", random.normal("pos_embed", (1, SEQ_LEN, HIDDEN_DIM), 0.3))], "/Add")
