@@ -42,6 +42,8 @@ enum class DType : std::int32_t {
   kFloat8E8M0 = 24,
   kUint2 = 25,
   kInt2 = 26,
+  kFloat6E2M3 = 27,
+  kFloat6E3M2 = 28,
 };
 
 /// Name used everywhere in messages and JSON: "float32", "float16", "bfloat16", "int64", "uint4", "float8e4m3fn", ...
@@ -50,7 +52,7 @@ const char* to_string(DType dtype) noexcept;
 DType parse_dtype(std::string_view name);
 /// Bits of one element; 0 for kString and kUndefined.
 int bits_of(DType dtype) noexcept;
-/// float16, bfloat16, float32, float64 and the 8-bit and 4-bit floats.
+/// float16, bfloat16, float32, float64 and the 8-, 6- and 4-bit floats.
 bool is_floating_point(DType dtype) noexcept;
 
 /// Extents of a tensor, outermost first. Rank 0 is a scalar. Extents are never negative.
@@ -79,8 +81,8 @@ class Shape {
   std::vector<std::int64_t> extents_;
 };
 
-/// Bytes of `shape` elements of `dtype`, dense, sub-byte types packed two or four to a byte and rounded up.
-/// Throws Error{kBadInput} on overflow, Error{kInternal} for kString.
+/// Bytes of `shape` elements of `dtype`, dense, sub-byte types packed as ONNX does (4-bit two, 2-bit four to a byte,
+/// 6-bit four to three) and rounded up. Throws Error{kBadInput} on overflow, Error{kInternal} for kString.
 std::size_t bytes_of(DType dtype, const Shape& shape);
 
 /// Borrowed view of a dense row-major tensor in host memory. Valid as long as what it was taken from.

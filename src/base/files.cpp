@@ -98,6 +98,14 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void MappedFile::release_memory(std::span<const std::byte> part) const noexcept {
+  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) / page * page;
+  // The mapping is private and never written, so dropping its pages loses nothing; a failure only costs memory.
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
   struct stat status {};
   const Descriptor fd = open_for_read(path, status);
@@ -122,21 +130,23 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
   return text;
 }
 
-void write_file(const fs::path& path, std::span<const std::byte> bytes) {
+void write_file(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
   const fs::path aside = path.parent_path() / ("." + path.filename().string() + unique_suffix());
   {
     const Descriptor fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
     if (fd.get() < 0) fail("cannot write", path, errno);
-    std::size_t done = 0;
-    while (done < bytes.size()) {
-      const ssize_t put = ::write(fd.get(), bytes.data() + done, bytes.size() - done);
-      if (put < 0) {
-        if (errno == EINTR) continue;
-        const int saved = errno;
-        ::unlink(aside.c_str());
-        fail("cannot write", path, saved);
+    for (const std::span<const std::byte> bytes : pieces) {
+      std::size_t done = 0;
+      while (done < bytes.size()) {
+        const ssize_t put = ::write(fd.get(), bytes.data() + done, bytes.size() - done);
+        if (put < 0) {
+          if (errno == EINTR) continue;
+          const int saved = errno;
+          ::unlink(aside.c_str());
+          fail("cannot write", path, saved);
+        }
+        done += static_cast<std::size_t>(put);
       }
-      done += static_cast<std::size_t>(put);
     }
     if (::fsync(fd.get()) != 0) {
       const int saved = errno;
@@ -149,6 +159,10 @@ void write_file(const fs::path& path, std::span<const std::byte> bytes) {
     ::unlink(aside.c_str());
     fail("cannot write", path, saved);
   }
+}
+
+void write_file(const fs::path& path, std::span<const std::byte> bytes) {
+  write_file(path, std::span<const std::span<const std::byte>>(&bytes, 1));
 }
 
 void write_file(const fs::path& path, std::string_view text) {

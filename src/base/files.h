@@ -24,6 +24,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   const std::filesystem::path& path() const noexcept { return path_; }
+  /// Gives the physical memory of a part of bytes() back (whole pages inside it). The content stays readable: the
+  /// next access reads it from the file again. For callers that copied the part. Thread-safe.
+  void release_memory(std::span<const std::byte> part) const noexcept;
 
  private:
   MappedFile(std::filesystem::path path, const std::byte* data, std::size_t size)
@@ -40,6 +43,8 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
 /// untouched and no temporary file is left. Throws Error{kBadInput} (no space, no permission) with the system's reason.
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
 void write_file(const std::filesystem::path& path, std::string_view text);
+/// The same for content in pieces, so that large parts need not be joined in memory first.
+void write_file(const std::filesystem::path& path, std::span<const std::span<const std::byte>> pieces);
 
 /// A directory that appears under its final name only when it is complete. The work happens in a hidden sibling
 /// (".<name>.partial-<pid>-<n>"), which the destructor removes unless `commit` was called.

@@ -62,6 +62,7 @@ struct ValueInfo {
   std::optional<ValueType> type;
   std::string doc_string;
   Metadata metadata;
+  std::string extra_fields = {};  ///< Serialised ValueInfoProto with only the fields that have no member here.
 };
 
 /// A sparse tensor in ONNX's coordinate form.
@@ -70,6 +71,7 @@ struct SparseTensor {
   Tensor values;   ///< [num_nonzero]
   Tensor indices;  ///< int64 [num_nonzero] (linear) or [num_nonzero, rank]
   Shape shape;
+  std::string extra_fields = {};  ///< Serialised SparseTensorProto with only the fields that have no member here.
 };
 
 /// Value of an attribute. The order of the alternatives is not part of any format.
@@ -87,6 +89,9 @@ struct Attribute {
   int ref_type = 0;  ///< ONNX AttributeProto.AttributeType number, only with ref_attr_name.
   std::string doc_string;
   std::string tensor_name;  ///< Name inside a Tensor value, kept for the round trip.
+  /// Serialised AttributeProto with only the fields that have no member here. Its i-th tensor holds what the i-th
+  /// tensor of `value` says beside its elements (name, documentation).
+  std::string extra_fields = {};
 };
 
 /// One operator call. Inputs and outputs are value names; an empty name is an omitted optional one.
@@ -126,6 +131,7 @@ struct Initializer {
   Tensor tensor;
   std::string doc_string;
   Metadata metadata;
+  std::string extra_fields = {};  ///< Serialised TensorProto with only the fields that have no member here.
 };
 
 /// A graph: nodes in topological order plus its interface. Also the body of If, Loop and Scan.
@@ -166,6 +172,7 @@ struct Function {
   std::vector<ValueInfo> value_infos;
   std::string doc_string;
   Metadata metadata;
+  std::string extra_fields = {};  ///< Serialised FunctionProto with only the fields that have no member here.
 };
 
 /// A whole model: the main graph and what ONNX's ModelProto says beside it.

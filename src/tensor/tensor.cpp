@@ -19,14 +19,15 @@ struct DTypeFacts {
 };
 
 // Indexed by the value of DType.
-constexpr std::array<DTypeFacts, 27> kFacts{{
+constexpr std::array<DTypeFacts, 29> kFacts{{
     {"undefined", 0, false},     {"float32", 32, true},     {"uint8", 8, false},         {"int8", 8, false},
     {"uint16", 16, false},       {"int16", 16, false},      {"int32", 32, false},        {"int64", 64, false},
     {"string", 0, false},        {"bool", 8, false},        {"float16", 16, true},       {"float64", 64, true},
     {"uint32", 32, false},       {"uint64", 64, false},     {"complex64", 64, false},    {"complex128", 128, false},
     {"bfloat16", 16, true},      {"float8e4m3fn", 8, true}, {"float8e4m3fnuz", 8, true}, {"float8e5m2", 8, true},
     {"float8e5m2fnuz", 8, true}, {"uint4", 4, false},       {"int4", 4, false},          {"float4e2m1", 4, true},
-    {"float8e8m0", 8, true},     {"uint2", 2, false},       {"int2", 2, false},
+    {"float8e8m0", 8, true},     {"uint2", 2, false},       {"int2", 2, false},          {"float6e2m3", 6, true},
+    {"float6e3m2", 6, true},
 }};
 
 const DTypeFacts& facts_of(DType dtype) noexcept {
