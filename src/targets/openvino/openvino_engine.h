@@ -1,0 +1,64 @@
+// A model loaded into OpenVINO's CPU plugin, and its sessions. Not the compilation: openvino_target.cpp makes these.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <openvino/runtime/compiled_model.hpp>
+#include <openvino/runtime/infer_request.hpp>
+#include <vector>
+
+#include "engine/target.h"
+
+namespace pajamas::openvino {
+
+/// Extents an input may have, checked before OpenVINO sees them. max -1: no limit.
+struct ExtentRange {
+  std::int64_t min = 0;
+  std::int64_t max = -1;
+};
+
+class OpenvinoEngine final : public Engine, public std::enable_shared_from_this<OpenvinoEngine> {
+ public:
+  struct Parts {
+    ov::CompiledModel compiled;
+    std::vector<TensorInfo> inputs;
+    std::vector<std::vector<ExtentRange>> input_ranges;  ///< Per input and axis.
+    std::vector<TensorInfo> outputs;
+    nlohmann::json description;
+    std::shared_ptr<const void> memory;  ///< What the compiled model reads from (the mapped blob); may be null.
+  };
+  /// Throws Error{kInternal} when the compiled model's inputs and outputs are not those declared.
+  explicit OpenvinoEngine(Parts parts);
+
+  const std::vector<TensorInfo>& inputs() const override { return parts_.inputs; }
+  const std::vector<TensorInfo>& outputs() const override { return parts_.outputs; }
+  std::unique_ptr<pajamas::Session> new_session() const override;
+  nlohmann::json describe() const override { return parts_.description; }
+
+ private:
+  friend class OpenvinoSession;
+  Parts parts_;
+  std::vector<int> input_ports_;  ///< Index into the compiled model's inputs; -1: the graph does not use it.
+  std::vector<std::size_t> output_ports_;
+};
+
+/// Inputs are used where they lie, outputs are views of OpenVINO's own memory. A second run() without a new set_input
+/// reads the same memory again, so it must then still be there.
+class OpenvinoSession final : public Session {
+ public:
+  explicit OpenvinoSession(std::shared_ptr<const OpenvinoEngine> engine);
+  void set_input(std::size_t index, const TensorView& tensor) override;
+  void run() override;
+  TensorView output(std::size_t index) const override;
+  RunTiming last_timing() const override { return timing_; }
+
+ private:
+  std::shared_ptr<const OpenvinoEngine> engine_;
+  ov::InferRequest request_;
+  std::vector<bool> is_input_set_;
+  std::vector<ov::Tensor> outputs_;  ///< Of the last run; empty before it.
+  std::chrono::nanoseconds input_time_{0};
+  RunTiming timing_;
+};
+
+}  // namespace pajamas::openvino

@@ -1,0 +1,121 @@
+// See openvino_library.h.
+#include "targets/openvino/openvino_library.h"
+
+#include <openvino/core/version.hpp>
+#include <openvino/runtime/properties.hpp>
+#include <regex>
+#include <vector>
+
+namespace pajamas::openvino {
+
+namespace {
+
+struct TypePair {
+  DType dtype;
+  ov::element::Type_t type;
+};
+constexpr TypePair kTypes[] = {
+    {DType::kFloat32, ov::element::Type_t::f32},  {DType::kUint8, ov::element::Type_t::u8},
+    {DType::kInt8, ov::element::Type_t::i8},      {DType::kUint16, ov::element::Type_t::u16},
+    {DType::kInt16, ov::element::Type_t::i16},    {DType::kInt32, ov::element::Type_t::i32},
+    {DType::kInt64, ov::element::Type_t::i64},    {DType::kBool, ov::element::Type_t::boolean},
+    {DType::kFloat16, ov::element::Type_t::f16},  {DType::kFloat64, ov::element::Type_t::f64},
+    {DType::kUint32, ov::element::Type_t::u32},   {DType::kUint64, ov::element::Type_t::u64},
+    {DType::kBfloat16, ov::element::Type_t::bf16}};
+
+/// The lines of an exception that say something to a user: without "Exception from file:line" and "Check '...' failed
+/// at file:line", which name OpenVINO's sources.
+std::string essence_of(const std::string& text) {
+  static const std::regex kNoise(
+      R"((Exception from [^\n]*:\d+:?)|(Check '[^\n]*' failed at [^\n]*:\d+:?)|(OpenVINO can't )(?=\n))");
+  std::string result;
+  std::size_t begin = 0;
+  while (begin <= text.size()) {
+    std::size_t end = text.find('\n', begin);
+    if (end == std::string::npos) end = text.size();
+    std::string line = std::regex_replace(text.substr(begin, end - begin), kNoise, "");
+    const std::size_t first = line.find_first_not_of(" \t\r");
+    if (first != std::string::npos) {
+      line = line.substr(first, line.find_last_not_of(" \t\r") - first + 1);
+      if (!result.empty()) result += "; ";
+      result += line;
+    }
+    begin = end + 1;
+  }
+  constexpr std::size_t kMaxMessage = 600;  // OpenVINO prints whole constants into some messages
+  if (result.size() > kMaxMessage) result = result.substr(0, kMaxMessage) + "...";
+  return result.empty() ? "OpenVINO gave no reason" : result;
+}
+
+const Node* find_named_node(const Graph& graph, const std::string& text) {
+  // The longest name wins: "conv1" is part of "conv10".
+  const Node* best = nullptr;
+  std::size_t best_length = 0;
+  for (const Node& node : graph.nodes) {
+    std::vector<std::string> names{node.name};
+    names.insert(names.end(), node.outputs.begin(), node.outputs.end());
+    for (const std::string& name : names) {
+      if (name.size() <= best_length || name.size() < 2) continue;
+      if (text.find(name) != std::string::npos) {
+        best = &node;
+        best_length = name.size();
+      }
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+ov::Core& core() {
+  static ov::Core& instance = *new ov::Core();
+  return instance;
+}
+
+std::string library_version() { return ov::get_openvino_version().buildNumber; }
+
+std::optional<ov::element::Type> element_type_of(DType dtype) {
+  for (const TypePair& pair : kTypes) {
+    if (pair.dtype == dtype) return ov::element::Type(pair.type);
+  }
+  return std::nullopt;
+}
+
+DType dtype_of(const ov::element::Type& type) {
+  for (const TypePair& pair : kTypes) {
+    if (type == pair.type) return pair.dtype;
+  }
+  return DType::kUndefined;
+}
+
+ov::AnyMap compile_options(Precision precision, int num_threads, bool is_exact) {
+  ov::element::Type type = ov::element::f32;
+  if (precision == Precision::kBf16) type = ov::element::bf16;
+  if (precision == Precision::kFp16) type = ov::element::f16;
+  ov::AnyMap options{
+      ov::hint::inference_precision(type),
+      ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+  };
+  if (num_threads > 0) options.insert(ov::inference_num_threads(num_threads));
+  if (is_exact) {
+    options.insert(ov::hint::execution_mode(ov::hint::ExecutionMode::ACCURACY));
+    options.insert(ov::hint::dynamic_quantization_group_size(0));
+  }
+  return options;
+}
+
+Error translate(const std::exception& exception, std::string_view what_failed, const Model* model) {
+  if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
+  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr) {
+    return Error(ErrorKind::kBadInput, std::string(what_failed) + ": not enough memory", {},
+                 "use smaller shapes or a machine with more memory");
+  }
+  const std::string reason = essence_of(exception.what());
+  const Node* node = model != nullptr ? find_named_node(model->graph, reason) : nullptr;
+  return Error(ErrorKind::kUnsupported, std::string(what_failed) + ": " + reason,
+               node != nullptr ? node->describe() : std::string(),
+               "OpenVINO " + library_version() +
+                   " does not take this model as it is; change the node, or build for another target");
+}
+
+}  // namespace pajamas::openvino
