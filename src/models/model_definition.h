@@ -16,7 +16,7 @@ namespace pajamas {
 
 /// What the user said about the model on the command line.
 struct ImportHints {
-  std::string task;                 ///< "", "detection", "classification", "embedding".
+  std::string task;                 ///< "", "detection", "classification", "embedding", "none".
   std::string head;                 ///< "", or a DetectionHead name.
   std::vector<std::string> labels;  ///< From --labels; empty: the model's own.
 };
@@ -58,5 +58,17 @@ class ModelDefinition {
 
 /// All families, in the order they are asked. One line per family.
 const std::vector<const ModelDefinition*>& model_definitions();
+
+/// What was recognised in a published ONNX model.
+struct Recognition {
+  std::string family;  ///< Empty when no family knows the model.
+  TaskFacts task;      ///< Named "none" then.
+};
+
+/// Asks every family. A model that nobody knows gives a task "none": it can be built, verified and measured, not run on
+/// a picture. Throws Error{kUnsupported} listing the choices when the model fits several heads or tasks and `hints`
+/// does not say which, or when it does not fit what `hints` says; Error{kUsage} for unknown hints and a wrong number of
+/// labels; Error{kBadInput} for metadata that cannot be read. Thread-safe.
+Recognition recognise_model(const Model& model, const ImportHints& hints);
 
 }  // namespace pajamas

@@ -1,0 +1,62 @@
+// The table of model families, and the two ways in: a published ONNX model and a checkpoint folder.
+#include "base/json_reader.h"
+#include "base/log.h"
+#include "models/classifier/classifier.h"
+#include "models/embedder/embedder.h"
+#include "models/faster_rcnn/faster_rcnn.h"
+#include "models/model_definition.h"
+#include "models/published_facts.h"
+#include "models/rtdetr/rtdetr.h"
+#include "models/ssd/ssd.h"
+#include "models/yolo/yolo.h"
+#include "models/yolox/yolox.h"
+#include "pajamas/error.h"
+
+namespace pajamas {
+namespace {
+
+[[noreturn]] void refuse_hints(const Model& model, const PublishedFacts& published) {
+  const ModelInterface interface = interface_of(model);
+  const std::string wanted =
+      published.head.empty() ? "the task '" + published.task + "'" : "the head '" + published.head + "'";
+  throw Error(ErrorKind::kUnsupported,
+              "the model was to be built for " + wanted + ", but " +
+                  (interface.image ? "its outputs do not fit: " + interface.describe_outputs()
+                                   : std::string("it has no input for pictures")),
+              "",
+              "name another head (yolov5, yolov8, yolo_end2end, yolox, rtdetr, ssd, faster_rcnn) with --head, or build "
+              "without a task with --task none");
+}
+
+}  // namespace
+
+const std::vector<const ModelDefinition*>& model_definitions() {
+  // Detectors first: their outputs tell most. The general recognisers come last.
+  static const std::vector<const ModelDefinition*> definitions{
+      &ssd_definition(),          //
+      &yolo_definition(),         //
+      &yolox_definition(),        //
+      &rtdetr_definition(),       //
+      &faster_rcnn_definition(),  //
+      &classifier_definition(),   //
+      &embedder_definition(),     //
+  };
+  return definitions;
+}
+
+Recognition recognise_model(const Model& model, const ImportHints& hints) {
+  const PublishedFacts published = read_published_facts(model, hints);
+  if (published.task == "none") return {};
+  for (const ModelDefinition* definition : model_definitions()) {
+    if (auto task = definition->recognise(model, hints)) return {std::string(definition->family()), std::move(*task)};
+  }
+  if (!hints.task.empty() || !published.head.empty()) refuse_hints(model, published);
+  if (published.is_ultralytics) {
+    log().warn(
+        "the model's own metadata names task '{}' and head '{}', which no task here decodes: built without a task",
+        published.ultralytics_task, published.ultralytics_head);
+  }
+  return {};
+}
+
+}  // namespace pajamas
