@@ -78,7 +78,9 @@ std::string node_in(const std::string& message) {
     const bool is_name_first = i >= 2;
     const std::string type = match[is_name_first ? 2 : 1];
     const std::string name = match[is_name_first ? 1 : 2];
-    return name.empty() ? type + " node" : type + " node '" + name + "'";
+    std::string node = type + " node";
+    if (!name.empty()) node.append(" '").append(name).append("'");
+    return node;
   }
   return {};
 }

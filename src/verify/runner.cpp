@@ -1,0 +1,73 @@
+// The implementations behind Runner.
+#include "verify/runner.h"
+
+#include <algorithm>
+#include <span>
+
+#include "pajamas/error.h"
+#include "verify/input_cases.h"
+#include "verify/onnxruntime_reference.h"
+
+namespace pajamas {
+
+Runner onnxruntime_runner(const OnnxSource& source, const std::vector<std::string>& extra_outputs, int num_threads) {
+  OnnxRuntimeOptions options;
+  options.num_threads = num_threads;
+  // The model's own operators, one by one: a reference that fuses would put its fusions' faults into every verdict.
+  options.optimisation = OnnxRuntimeOptions::Optimisation::kBasic;
+  options.extra_outputs = extra_outputs;
+  const auto session = source.bytes ? std::make_shared<const OnnxRuntimeSession>(
+                                          std::as_bytes(std::span(*source.bytes)), std::filesystem::path(), options)
+                                    : std::make_shared<const OnnxRuntimeSession>(source.file, options);
+  Runner runner;
+  runner.implementation = "onnxruntime " + session->version();
+  runner.run = [session](const NamedTensors& inputs) {
+    NamedTensors known;
+    for (const auto& input : inputs) {
+      const auto& infos = session->inputs();
+      const auto info = std::find_if(infos.begin(), infos.end(), [&](const auto& i) { return i.name == input.first; });
+      // A pass may have removed an input that nothing uses.
+      if (info != infos.end()) known.emplace_back(input.first, converted(input.second, info->dtype));
+    }
+    auto tensors = session->run(known);
+    std::map<std::string, Tensor> outputs;
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      outputs.emplace(session->outputs()[i].name, std::move(tensors[i]));
+    }
+    return outputs;
+  };
+  return runner;
+}
+
+Runner engine_runner(const Engine& engine) {
+  const auto description = engine.describe();
+  Runner runner;
+  runner.implementation = description.value("implementation", description.value("device", std::string("the target")));
+  if (description.contains("version") && description["version"].is_string()) {
+    runner.implementation += " " + description["version"].get<std::string>();
+  }
+  const std::shared_ptr<Session> session = engine.new_session();
+  runner.run = [session, &engine](const NamedTensors& inputs) {
+    std::vector<Tensor> kept;  // borrowed by the session until run() returns
+    for (std::size_t i = 0; i < engine.inputs().size(); ++i) {
+      const auto& info = engine.inputs()[i];
+      const auto given =
+          std::find_if(inputs.begin(), inputs.end(), [&](const auto& input) { return input.first == info.name; });
+      if (given == inputs.end()) {
+        throw Error(ErrorKind::kInternal, "the engine takes an input that the source does not have",
+                    "input '" + info.name + "'");
+      }
+      kept.push_back(converted(given->second, info.dtype));
+      session->set_input(i, kept.back().view());
+    }
+    session->run();
+    std::map<std::string, Tensor> outputs;
+    for (std::size_t i = 0; i < engine.outputs().size(); ++i) {
+      outputs.emplace(engine.outputs()[i].name, Tensor::copy_of(session->output(i)));
+    }
+    return outputs;
+  };
+  return runner;
+}
+
+}  // namespace pajamas

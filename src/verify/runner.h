@@ -1,0 +1,38 @@
+// What a proof can run a model with: ONNX Runtime, a target's engine, or the project's own interpreter, behind one
+// function. Internal to verify/.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/target.h"
+#include "graph/graph.h"
+#include "pajamas/tensor.h"
+
+namespace pajamas {
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+/// A model ready to run. Not thread-safe.
+struct Runner {
+  std::string implementation;  ///< "onnxruntime 1.31.1", "openvino 2026.4.1", "interpreter"
+  /// Outputs by name, the extra ones too. Throws as the implementation does.
+  std::function<std::map<std::string, Tensor>(const NamedTensors& inputs)> run;
+};
+
+/// A model in the form that ONNX Runtime reads: bytes, or a file with the weights beside it.
+struct OnnxSource {
+  std::shared_ptr<const std::string> bytes;  ///< Null: read `file`.
+  std::filesystem::path file;
+};
+
+/// ONNX Runtime on the bytes or the file as they are, with `extra_outputs` added. Throws as OnnxRuntimeSession.
+Runner onnxruntime_runner(const OnnxSource& source, const std::vector<std::string>& extra_outputs, int num_threads);
+/// A session of the engine. Inputs of another floating-point width than the engine's are converted.
+Runner engine_runner(const Engine& engine);
+}  // namespace pajamas
