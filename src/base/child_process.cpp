@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -86,8 +87,9 @@ void set_limit(decltype(RLIMIT_STACK) which, rlim_t wanted) {
 
 /// The child between fork and exec. Never returns; an error number goes to `error_pipe`.
 [[noreturn]] void become_program(const char* program, char* const* arguments, char* const* environment,
-                                 const ChildLimits& limits, pid_t parent, int null_device, int report, int error,
+                                 const ChildCommand& command, pid_t parent, int null_device, int report, int error,
                                  int error_pipe) {
+  const ChildLimits& limits = command.limits;
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // The parent died before the line above.
@@ -100,6 +102,7 @@ void set_limit(decltype(RLIMIT_STACK) which, rlim_t wanted) {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   set_limit(RLIMIT_CORE, 0);
+  if (command.use_fixed_addresses) ::personality(ADDR_NO_RANDOMIZE);
   if (limits.stack_bytes != 0) set_limit(RLIMIT_STACK, limits.stack_bytes);
   if (limits.file_bytes != 0) set_limit(RLIMIT_FSIZE, limits.file_bytes);
   bool is_ready = ::dup2(null_device, STDIN_FILENO) >= 0 && ::dup2(null_device, STDOUT_FILENO) >= 0 &&
@@ -243,7 +246,7 @@ ChildResult run_child(const ChildCommand& command) {
   const pid_t pid = ::fork();
   if (pid < 0) fail("cannot start the program", command.program, errno);
   if (pid == 0) {
-    become_program(program.c_str(), arguments.data(), environment.data(), command.limits, parent, null_device.get(),
+    become_program(program.c_str(), arguments.data(), environment.data(), command, parent, null_device.get(),
                    report.write_end.get(), errors.write_end.get(), start.write_end.get());
   }
   ChildGuard child(pid);

@@ -32,6 +32,7 @@ struct ChildCommand {
   std::vector<std::string> arguments;                            ///< Without the program's own name.
   std::vector<std::pair<std::string, std::string>> environment;  ///< Added to the parent's.
   ChildLimits limits;
+  bool use_fixed_addresses = false;  ///< No address randomisation, where the system allows that: repeatable results.
   /// Each line (without its end) that the child writes to kChildReportDescriptor, on the calling thread. Lines longer
   /// than 1 MiB are cut. An exception ends the child and passes through.
   std::function<void(std::string_view line)> on_line;
