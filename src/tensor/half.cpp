@@ -2,6 +2,7 @@
 #include "tensor/half.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -68,7 +69,11 @@ __attribute__((target("avx,f16c"))) std::size_t from_float16_f16c(const std::uin
 }
 
 bool has_f16c() {
-  static const bool has = __builtin_cpu_supports("avx") != 0 && __builtin_cpu_supports("f16c") != 0;
+  // clang 14 does not know "f16c" as a feature to ask for, so CPUID is read: leaf 1, ECX bit 29.
+  static const bool has = [] {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __builtin_cpu_supports("avx") != 0 && __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx >> 29 & 1U) != 0;
+  }();
   return has;
 }
 #endif
