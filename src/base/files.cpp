@@ -59,7 +59,8 @@ std::string unique_suffix() {
 }
 
 Descriptor open_for_read(const fs::path& path, struct stat& status) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Not blocking: opening a pipe that nobody writes would wait for ever before it could be refused below.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) fail("cannot open", path, errno);
   if (::fstat(fd, &status) != 0) {
     const int saved = errno;

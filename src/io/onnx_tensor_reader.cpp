@@ -244,7 +244,9 @@ Tensor TensorReader::read(onnx::TensorProto& proto, const std::optional<RawData>
     clear_data(proto);
     return tensor;
   } catch (const Error& error) {
-    throw error.with_context(where);
+    const Error named = error.with_context(where);
+    if (!named.remedy().empty()) throw named;
+    throw Error(named.kind(), named.message(), named.where(), kExportAgain);
   }
 }
 

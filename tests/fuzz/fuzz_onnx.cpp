@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <span>
 
+#include "base/log.h"
 #include "graph/checker.h"
 #include "graph/inline_functions.h"
 #include "io/onnx_reader.h"
@@ -33,6 +34,11 @@ Model read_back(const std::string& bytes) {
 }
 
 }  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  set_log_level("off");
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Model model;
