@@ -149,9 +149,9 @@ constexpr AllowedOperator kOperators[] = {
     {"ReduceL2", "axes keepdims noop_with_empty_axes", nullptr},
     {"ReduceLogSum", "axes keepdims noop_with_empty_axes", nullptr},
     {"ReduceLogSumExp", "axes keepdims noop_with_empty_axes", nullptr},
-    {"ReduceMax", "axes keepdims noop_with_empty_axes", check_reduce_extreme},
+    {"ReduceMax", "axes keepdims noop_with_empty_axes", nullptr},
     {"ReduceMean", "axes keepdims noop_with_empty_axes", nullptr},
-    {"ReduceMin", "axes keepdims noop_with_empty_axes", check_reduce_extreme},
+    {"ReduceMin", "axes keepdims noop_with_empty_axes", nullptr},
     {"ReduceProd", "axes keepdims noop_with_empty_axes", nullptr},
     {"ReduceSum", "axes keepdims noop_with_empty_axes", nullptr},
     {"ReduceSumSquare", "axes keepdims noop_with_empty_axes", nullptr},
@@ -249,6 +249,21 @@ Support check_node(const Node& node, const ValueScope& scope, std::int64_t opset
   return Support::yes();
 }
 
+/// Operators whose bfloat16 results depend on where one rounds.
+bool is_rounding_operator(const Node& node) {
+  static constexpr std::string_view kNames[] = {"Attention", "Conv",   "ConvTranspose", "Einsum",    "GRU", "Gemm",
+                                                "LSTM",      "MatMul", "ReduceMean",    "ReduceSum", "RNN", "Softmax"};
+  return std::any_of(std::begin(kNames), std::end(kNames), [&](std::string_view name) { return node.is(name); });
+}
+
+/// Whether an input or a weight of the model is bfloat16.
+bool has_bfloat16(const Graph& graph) {
+  const auto is_declared = [](const ValueInfo& info) { return info.type && info.type->dtype == DType::kBfloat16; };
+  return std::any_of(graph.inputs.begin(), graph.inputs.end(), is_declared) ||
+         std::any_of(graph.initializers.begin(), graph.initializers.end(),
+                     [](const Initializer& initializer) { return initializer.tensor.dtype() == DType::kBfloat16; });
+}
+
 Support check_graph(const Graph& graph, const ValueScope* outer, std::int64_t opset) {
   if (!graph.sparse_initializers.empty()) {
     return Support::no(
@@ -270,7 +285,7 @@ Support check_graph(const Graph& graph, const ValueScope* outer, std::int64_t op
 }  // namespace
 
 Support check_operators(const Model& model) {
-  const std::int64_t opset = model.opset();
+  const std::int64_t opset = model.opset_of("").value_or(0);
   if (opset < kMinOpset || opset > kMaxOpset) {
     return Support::no("the model is of opset " + std::to_string(opset) + "; this target is proven for " +
                            std::to_string(kMinOpset) + " to " + std::to_string(kMaxOpset),
@@ -279,6 +294,15 @@ Support check_operators(const Model& model) {
   if (!model.functions.empty()) {
     return Support::no("the model has local functions ('" + model.functions.front().name + "')",
                        "inline them (onnx.inliner), or build for another target");
+  }
+  if (has_bfloat16(model.graph)) {
+    const auto found = std::find_if(model.graph.nodes.begin(), model.graph.nodes.end(), is_rounding_operator);
+    if (found != model.graph.nodes.end()) {
+      return refuse(
+          *found,
+          "the model is written in bfloat16, and OpenVINO rounds between its operators at other places than ONNX",
+          "export the model in float32 and build with --precision bf16");
+    }
   }
   return check_graph(model.graph, nullptr, opset);
 }

@@ -2,6 +2,7 @@
 #include "targets/openvino/openvino_engine.h"
 
 #include <algorithm>
+#include <map>
 
 #include "targets/openvino/openvino_library.h"
 
@@ -55,6 +56,7 @@ OpenvinoSession::OpenvinoSession(std::shared_ptr<const OpenvinoEngine> engine) :
     throw translate(exception, "OpenVINO could not make an execution context");
   }
   is_input_set_.assign(engine_->parts_.inputs.size(), false);
+  input_shapes_.resize(engine_->parts_.inputs.size());
 }
 
 void OpenvinoSession::set_input(std::size_t index, const TensorView& tensor) {
@@ -98,6 +100,7 @@ void OpenvinoSession::set_input(std::size_t index, const TensorView& tensor) {
     throw Error(ErrorKind::kBadInput, "the input has no data", "input " + quoted(info.name));
   }
   is_input_set_[index] = true;
+  input_shapes_[index] = tensor.shape;
   const int port = engine_->input_ports_[index];
   if (port < 0) return;
   try {
@@ -113,6 +116,25 @@ void OpenvinoSession::set_input(std::size_t index, const TensorView& tensor) {
   input_time_ += Clock::now() - begin;
 }
 
+void OpenvinoSession::check_named_extents() const {
+  // OpenVINO does not check that inputs fit each other, and may crash when they do not.
+  const auto& inputs = engine_->parts_.inputs;
+  std::map<std::string, std::pair<std::int64_t, std::size_t>> extents;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    for (std::size_t axis = 0; axis < inputs[i].shape.size(); ++axis) {
+      const auto* name = std::get_if<std::string>(&inputs[i].shape[axis].value);
+      if (name == nullptr || name->empty()) continue;
+      const std::int64_t extent = input_shapes_[i][axis];
+      const auto [place, is_new] = extents.try_emplace(*name, extent, i);
+      if (is_new || place->second.first == extent) continue;
+      throw Error(ErrorKind::kBadInput,
+                  "the inputs disagree on '" + *name + "': it is " + std::to_string(place->second.first) + " in " +
+                      quoted(inputs[place->second.second].name) + " and " + std::to_string(extent) + " here",
+                  "input " + quoted(inputs[i].name), "give inputs of equal extents there");
+    }
+  }
+}
+
 void OpenvinoSession::run() {
   const auto& parts = engine_->parts_;
   for (std::size_t i = 0; i < is_input_set_.size(); ++i) {
@@ -120,6 +142,7 @@ void OpenvinoSession::run() {
       throw Error(ErrorKind::kBadInput, "the input was not given", "input " + quoted(parts.inputs[i].name));
     }
   }
+  check_named_extents();
   outputs_.clear();
   const auto begin = Clock::now();
   auto end = begin;

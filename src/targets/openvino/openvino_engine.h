@@ -53,9 +53,13 @@ class OpenvinoSession final : public Session {
   RunTiming last_timing() const override { return timing_; }
 
  private:
+  /// Extents of one name must be equal in all inputs. Throws Error{kBadInput}.
+  void check_named_extents() const;
+
   std::shared_ptr<const OpenvinoEngine> engine_;
   ov::InferRequest request_;
   std::vector<bool> is_input_set_;
+  std::vector<Shape> input_shapes_;
   std::vector<ov::Tensor> outputs_;  ///< Of the last run; empty before it.
   std::chrono::nanoseconds input_time_{0};
   RunTiming timing_;

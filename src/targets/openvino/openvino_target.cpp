@@ -17,7 +17,9 @@
 #include "io/onnx_writer.h"
 #include "pajamas/error.h"
 #include "targets/openvino/allow_list.h"
+#include "targets/openvino/blob_proof.h"
 #include "targets/openvino/cpu_features.h"
+#include "targets/openvino/lowering.h"
 #include "targets/openvino/openvino_engine.h"
 #include "targets/openvino/openvino_library.h"
 
@@ -124,6 +126,11 @@ std::optional<Support> check_interface(const Model& model, const BuildPlan& plan
                              ", which OpenVINO cannot pass in or out",
                          "convert it inside the model, or outside before the call");
     }
+    if (info.type->dtype == DType::kFloat64) {
+      return Support::no(
+          std::string(what) + " '" + info.name + "' is of type float64, which OpenVINO computes in float32",
+          "export the model in float32");
+    }
     return std::nullopt;
   };
   for (const ValueInfo* input : model.graph.required_inputs()) {
@@ -199,7 +206,7 @@ std::vector<std::vector<ExtentRange>> input_ranges(const std::vector<TensorInfo>
   return all;
 }
 
-/// Reads the engine file and gives it the shapes and the output types it was built for.
+/// Reads the engine file, lowers it and gives it the shapes and the output types it was built for.
 std::shared_ptr<ov::Model> read_engine_file(const std::filesystem::path& path, const std::vector<TensorInfo>& inputs,
                                             const std::vector<std::vector<ExtentRange>>& ranges,
                                             const std::vector<TensorInfo>& outputs) {
@@ -216,6 +223,8 @@ std::shared_ptr<ov::Model> read_engine_file(const std::filesystem::path& path, c
     }
   }
   if (!shapes.empty()) model->reshape(shapes);
+  check_open_shapes(model);
+  lower_for_openvino(model);
   // The importer sometimes gives another type than the model declares (bool as u8): convert at the end.
   bool is_conversion_needed = false;
   ov::preprocess::PrePostProcessor postprocessor(model);
@@ -271,9 +280,16 @@ const CompiledFile* find_file(const LoadRequest& request, std::string_view role,
   return nullptr;
 }
 
+ov::CompiledModel import_blob(const MappedFile& file, const ov::AnyMap& options) {
+  const std::span<const std::byte> bytes = file.bytes();
+  // OpenVINO only reads the blob, but its tensors have no const form.
+  const ov::Tensor blob(ov::element::u8, ov::Shape{bytes.size()}, const_cast<std::byte*>(bytes.data()));
+  return core().import_model(blob, "CPU", options);
+}
+
 /// Imports the blob if it is intact and was made for this library, processor and precision; says in the log why not.
-bool import_blob(const LoadRequest& request, const CompiledFile& file, Precision precision, const ov::AnyMap& options,
-                 OpenvinoEngine::Parts& parts) {
+bool load_blob(const LoadRequest& request, const CompiledFile& file, Precision precision, const ov::AnyMap& options,
+               OpenvinoEngine::Parts& parts) {
   const std::string path = (request.directory / file.name).string();
   const nlohmann::json wanted = cache_key(precision);
   const auto found = request.facts.find("cache");
@@ -288,10 +304,7 @@ bool import_blob(const LoadRequest& request, const CompiledFile& file, Precision
     return false;
   }
   try {
-    const std::span<const std::byte> bytes = mapped->bytes();
-    // OpenVINO only reads the blob, but its tensors have no const form.
-    const ov::Tensor blob(ov::element::u8, ov::Shape{bytes.size()}, const_cast<std::byte*>(bytes.data()));
-    parts.compiled = core().import_model(blob, "CPU", options);
+    parts.compiled = import_blob(*mapped, options);
     parts.memory = mapped;
     return true;
   } catch (const std::exception& exception) {
@@ -394,17 +407,31 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
   }
   request.progress.check("compiling with OpenVINO");
   request.progress.step("Writing the compiled blob", -1, cache_name);
+  std::string blob_fault;
   try {
-    export_blob(compiled, request.directory / cache_name);
+    const std::filesystem::path path = request.directory / cache_name;
+    export_blob(compiled, path);
+    const auto mapped = MappedFile::open(path);
+    ov::CompiledModel imported = import_blob(*mapped, compile_options(precision, request.plan.num_threads, false));
+    blob_fault = difference_of(compiled, imported, request.plan);
+  } catch (const Error&) {
+    throw;
   } catch (const std::exception& exception) {
-    throw translate(exception, "OpenVINO could not export the compiled model");
+    blob_fault = translate(exception, "OpenVINO could not export the compiled model").message();
   }
-  part.files.push_back({cache_name, kCacheRole});
+  if (blob_fault.empty()) {
+    part.files.push_back({cache_name, kCacheRole});
+    part.facts["cache"] = cache_key(precision);
+  } else {
+    // The bundle works without it: it is compiled anew at every load.
+    std::filesystem::remove(request.directory / cache_name);
+    log().info("{}: no compiled blob is kept, loading will take longer: {}", request.part, blob_fault);
+    part.facts["no_cache_reason"] = blob_fault;
+  }
 
   part.facts["library"] = library_version();
   part.facts["precision"] = to_string(request.plan.precision);
   part.facts["built_precision"] = to_string(precision);
-  part.facts["cache"] = cache_key(precision);
   part.facts["inputs"] = nlohmann::json::array();
   for (const TensorInfo& input : part.inputs) part.facts["inputs"].push_back(to_json(input));
   part.facts["outputs"] = nlohmann::json::array();
@@ -441,7 +468,7 @@ std::shared_ptr<const Engine> OpenvinoTarget::load(const LoadRequest& request) c
   // An exact session never uses the blob: it may have been made with options that are not exact.
   const CompiledFile* cache_file = find_file(request, kCacheRole, ".blob");
   if (cache_file != nullptr && !request.options.is_exact_fp32) {
-    if (import_blob(request, *cache_file, precision, options, parts)) loaded_from = "cache";
+    if (load_blob(request, *cache_file, precision, options, parts)) loaded_from = "cache";
   }
   if (loaded_from != "cache") {
     const CompiledFile* engine_file = find_file(request, kEngineRole, ".onnx");

@@ -73,6 +73,16 @@ Refusal check_attention(const RuleContext& context) {
     if (context.node.int_attribute(name, -1) >= 0)
       return "OpenVINO ignores the local window (" + std::string(name) + ")";
   }
+  // Grouped heads: OpenVINO needs to see how many there are.
+  const auto* query = context.has_input(0) ? context.scope.shape(context.node.inputs[0]) : nullptr;
+  const auto* key = context.has_input(1) ? context.scope.shape(context.node.inputs[1]) : nullptr;
+  const bool has_head_counts = context.node.int_attribute("q_num_heads", 0) > 0;
+  const auto is_head_known = [](const auto* shape) {
+    return shape != nullptr && shape->size() == 4 && (*shape)[1].is_known();
+  };
+  if (!has_head_counts && !(is_head_known(query) && is_head_known(key))) {
+    return "the numbers of heads are not declared, and OpenVINO computes grouped heads of open number wrongly";
+  }
   constexpr std::size_t kMask = 3;
   constexpr std::size_t kPastKey = 4;
   if (context.node.int_attribute("is_causal", 0) != 0 && context.has_input(kPastKey) && context.has_input(kMask)) {
@@ -123,6 +133,7 @@ Refusal check_pooling(const RuleContext& context) {
   }
   if (node.int_attribute("ceil_mode", 0) == 0) return std::nullopt;
   if (node.string_attribute("auto_pad", "NOTSET") != "NOTSET") return "ceil_mode together with auto_pad is ambiguous";
+  if (node.op_type == "AveragePool") return std::nullopt;
   // A window that starts in the padding at the end is not counted by ONNX but is by OpenVINO. The last window starts
   // there only if stride > kernel - padding at the end.
   const auto kernel = node.ints_attribute("kernel_shape");
@@ -161,16 +172,6 @@ Refusal check_recurrent(const RuleContext& context) {
   if (context.node.int_attribute("layout", 0) != 0) return "OpenVINO ignores layout = 1 (batch first)";
   constexpr std::size_t kPeepholes = 7;
   if (context.node.op_type == "LSTM" && context.has_input(kPeepholes)) return "OpenVINO ignores the peephole weights";
-  return std::nullopt;
-}
-
-Refusal check_reduce_extreme(const RuleContext& context) {
-  const auto* shape = context.has_input(0) ? context.scope.shape(context.node.inputs[0]) : nullptr;
-  if (shape == nullptr) return std::nullopt;
-  const bool is_empty = std::any_of(shape->begin(), shape->end(), [](const Dimension& dimension) {
-    return dimension.is_known() && dimension.extent() == 0;
-  });
-  if (is_empty) return "of nothing, OpenVINO gives the largest finite number where ONNX says infinity";
   return std::nullopt;
 }
 

@@ -56,7 +56,6 @@ Refusal check_dropout(const RuleContext& context);
 Refusal check_pooling(const RuleContext& context);
 Refusal check_quantize(const RuleContext& context);
 Refusal check_recurrent(const RuleContext& context);
-Refusal check_reduce_extreme(const RuleContext& context);
 Refusal check_resize(const RuleContext& context);
 Refusal check_roi_align(const RuleContext& context);
 Refusal check_space_to_depth(const RuleContext& context);
