@@ -84,9 +84,8 @@ TEST_P(ProofOfModel, PassesInFloat32AndAtTheProcessorsPrecision) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ProofOfModel,
-                                           "yolov8n"),
-                         [](const auto& instance) {
-  return std::string(instance.param); });
+                         ::testing::Values("efficientnet_lite0", "ssd_mobilenet_v2_coco", "yolov8n_nudenet", "yolov8n"),
+                         [](const auto& instance) { return std::string(instance.param); });
 
 }  // namespace
 }  // namespace pajamas
