@@ -1,13 +1,17 @@
 // The table of model families, and the two ways in: a published ONNX model and a checkpoint folder.
 #include "base/json_reader.h"
 #include "base/log.h"
+#include "models/checkpoint.h"
 #include "models/classifier/classifier.h"
+#include "models/clip/clip.h"
 #include "models/embedder/embedder.h"
 #include "models/faster_rcnn/faster_rcnn.h"
 #include "models/model_definition.h"
 #include "models/published_facts.h"
+#include "models/resnet/resnet.h"
 #include "models/rtdetr/rtdetr.h"
 #include "models/ssd/ssd.h"
+#include "models/vit/vit.h"
 #include "models/yolo/yolo.h"
 #include "models/yolox/yolox.h"
 #include "pajamas/error.h"
@@ -38,6 +42,9 @@ const std::vector<const ModelDefinition*>& model_definitions() {
       &yolox_definition(),        //
       &rtdetr_definition(),       //
       &faster_rcnn_definition(),  //
+      &clip_definition(),         //
+      &vit_definition(),          //
+      &resnet_definition(),       //
       &classifier_definition(),   //
       &embedder_definition(),     //
   };
@@ -57,6 +64,18 @@ Recognition recognise_model(const Model& model, const ImportHints& hints) {
         published.ultralytics_task, published.ultralytics_head);
   }
   return {};
+}
+
+ImportedModel import_checkpoint(const std::filesystem::path& directory, const ImportHints& hints) {
+  const nlohmann::json config = read_config(directory);
+  for (const ModelDefinition* definition : model_definitions()) {
+    if (!definition->accepts_checkpoint(config)) continue;
+    return definition->load_checkpoint(directory, config, hints);
+  }
+  const JsonReader reader(config, (directory / "config.json").string());
+  throw Error(ErrorKind::kUnsupported, "model_type '" + reader.string_or("model_type", "") + "' is not known",
+              (directory / "config.json").string(),
+              "checkpoints of vit, clip and resnet are read; export another model to ONNX");
 }
 
 }  // namespace pajamas

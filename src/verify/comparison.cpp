@@ -96,8 +96,44 @@ void compare_strings(const Tensor& expected, const Tensor& actual, Comparison& r
   }
 }
 
+/// How a tensor of rank 3 falls into channels: the shorter of its last two axes, when that is short enough to mean
+/// different quantities and not places.
+struct Channels {
+  std::size_t num_channels = 0;  ///< 0: none.
+  std::size_t num_places = 0;
+  bool is_last = false;
+
+  explicit Channels(const Shape& shape) {
+    constexpr std::int64_t kMaxChannels = 512;
+    if (shape.rank() != 3) return;
+    is_last = shape[2] < shape[1];
+    const std::int64_t count = is_last ? shape[2] : shape[1];
+    if (count < 2 || count > kMaxChannels) return;
+    num_channels = static_cast<std::size_t>(count);
+    num_places = static_cast<std::size_t>(is_last ? shape[1] : shape[2]);
+  }
+  std::size_t channel_of(std::size_t flat) const {
+    return is_last ? flat % num_channels : flat / num_places % num_channels;
+  }
+};
+
+/// Root mean square of the finite values of each channel.
+std::vector<double> channel_rms(std::span<const float> values, const Channels& channels) {
+  std::vector<double> squares(channels.num_channels);
+  if (squares.empty() || values.empty()) return squares;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double x = values[i];
+    if (std::isfinite(x)) squares[channels.channel_of(i)] += x * x;
+  }
+  const double count = static_cast<double>(values.size()) / static_cast<double>(channels.num_channels);
+  for (double& square : squares) square = std::sqrt(square / count);
+  return squares;
+}
+
 void compare_floats(std::span<const float> a, std::span<const float> b, const Shape& shape, bool has_percentiles,
                     Comparison& result) {
+  const Channels channels(shape);
+  const std::vector<double> scales = channel_rms(a, channels);
   double sum_error = 0, sum_a = 0, sum_b = 0, sum_ab = 0;
   std::size_t worst = a.size();
   std::size_t first_mismatch = a.size();
@@ -112,7 +148,8 @@ void compare_floats(std::span<const float> a, std::span<const float> b, const Sh
       continue;
     }
     const double error = std::abs(x - y);
-    const double relative = error / std::max(1.0, std::abs(x));
+    const double scale = scales.empty() ? 1.0 : std::max(1.0, scales[channels.channel_of(i)]);
+    const double relative = error / std::max(scale, std::abs(x));
     sum_error += error * error;
     sum_a += x * x;
     sum_b += y * y;
@@ -163,30 +200,22 @@ double argmax_agreement_of(std::span<const float> a, std::span<const float> b, c
   return static_cast<double>(num_equal) / static_cast<double>(shape[0]);
 }
 
-/// Groups channels by the decade of their magnitude in the expected tensor. Channels are the shorter of the last two
-/// axes. One group only means that the channels are alike, and then there is nothing to add.
+/// Groups channels by the decade of their magnitude in the expected tensor. One group only means that the channels are
+/// alike, and then there is nothing to add.
 std::vector<ChannelGroup> channel_groups_of(std::span<const float> a, std::span<const float> b, const Shape& shape) {
-  constexpr std::int64_t kMaxChannels = 512;
-  if (shape.rank() != 3 || a.empty()) return {};
-  const bool is_channel_last = shape[2] < shape[1];
-  const auto num_channels = static_cast<std::size_t>(is_channel_last ? shape[2] : shape[1]);
-  const auto num_places = static_cast<std::size_t>(is_channel_last ? shape[1] : shape[2]);
-  if (num_channels < 2 || num_channels > static_cast<std::size_t>(kMaxChannels)) return {};
-  std::vector<double> expected(num_channels), error(num_channels);
-  std::size_t i = 0;
-  for (std::int64_t batch = 0; batch < shape[0]; ++batch) {
-    for (std::size_t k = 0; k < num_channels * num_places; ++k, ++i) {
-      const double x = a[i];
-      const double y = b[i];
-      if (!std::isfinite(x) || !std::isfinite(y)) continue;
-      const std::size_t channel = is_channel_last ? k % num_channels : k / num_places;
-      expected[channel] += x * x;
-      error[channel] += (x - y) * (x - y);
-    }
+  const Channels channels(shape);
+  if (channels.num_channels == 0 || a.empty()) return {};
+  std::vector<double> expected(channels.num_channels), error(channels.num_channels);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double x = a[i];
+    const double y = b[i];
+    if (!std::isfinite(x) || !std::isfinite(y)) continue;
+    expected[channels.channel_of(i)] += x * x;
+    error[channels.channel_of(i)] += (x - y) * (x - y);
   }
-  const double num_values = static_cast<double>(shape[0]) * static_cast<double>(num_places);
+  const double num_values = static_cast<double>(shape[0]) * static_cast<double>(channels.num_places);
   std::map<int, ChannelGroup, std::greater<>> groups;
-  for (std::size_t channel = 0; channel < num_channels; ++channel) {
+  for (std::size_t channel = 0; channel < channels.num_channels; ++channel) {
     const double rms = std::sqrt(expected[channel] / num_values);
     const int decade = rms > 0 ? std::max(-6, static_cast<int>(std::floor(std::log10(rms)))) : -6;
     auto& group = groups[decade];

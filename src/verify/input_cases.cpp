@@ -210,7 +210,8 @@ Tensor values_of(const Graph& graph, const ValueInfo& input, const std::vector<D
       fill_picture(values, shape, declared, random);
     } else {
       for (auto& value : values) {
-        value = static_cast<float>(kind == Kind::kPicture ? random.uniform() : random.normal());
+        const bool is_uniform = kind == Kind::kPicture || is_picture(input, declared);
+        value = static_cast<float>(is_uniform ? random.uniform() : random.normal());
       }
     }
     return dtype == DType::kFloat32 ? tensor : converted(tensor, dtype);

@@ -25,7 +25,8 @@ using InputCaseMaker = std::function<InputCase()>;
 /// Cases that all should be run; each is a list of alternatives, of which the first that the source accepts counts
 /// (a model may hold to extents that it declares as dynamic). With profiles: their smallest, tuned and largest shapes;
 /// else the declared shapes, and for a dynamic batch two sizes of it. Where `lowered` declares an extent that `source`
-/// leaves open, it counts. Inputs of rank 4 are taken for pictures: smooth ones in 0..1, and normal noise. Integers
+/// leaves open, it counts. Inputs of rank 4 are taken for pictures: smooth ones and white noise, both in
+/// 0..1, which every usual scaling of pictures contains; others are uniform in 0..1 and normal noise. Integers
 /// stay below the number of rows of the table they index, where they index one. The same seed gives the same values on
 /// every machine. The graphs must outlive the makers. Throws Error{kUnsupported} for inputs that cannot be made up
 /// (strings, sequences), naming the input.

@@ -42,9 +42,16 @@ Runner onnxruntime_runner(const OnnxSource& source, const std::vector<std::strin
 Runner engine_runner(const Engine& engine) {
   const auto description = engine.describe();
   Runner runner;
-  runner.implementation = description.value("implementation", description.value("device", std::string("the target")));
-  if (description.contains("version") && description["version"].is_string()) {
-    runner.implementation += " " + description["version"].get<std::string>();
+  for (const char* key : {"implementation", "target", "device"}) {
+    const auto found = description.find(key);
+    if (found == description.end() || !found->is_string() || !runner.implementation.empty()) continue;
+    runner.implementation = found->get<std::string>();
+  }
+  for (const char* key : {"version", "library"}) {
+    const auto found = description.find(key);
+    if (found == description.end() || !found->is_string()) continue;
+    runner.implementation += " " + found->get<std::string>();
+    break;
   }
   const std::shared_ptr<Session> session = engine.new_session();
   runner.run = [session, &engine](const NamedTensors& inputs) {

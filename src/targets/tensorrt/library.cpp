@@ -185,8 +185,11 @@ namespace {
 
 template <typename H>
 Owned<H> own(void* object, const SlotTable* slots, const char* what, const LibraryPaths& paths) {
-  if (object == nullptr) {
-    throw Error(ErrorKind::kInternal, std::string("TensorRT could not create its ") + what, paths.library.string());
+  // TensorRT 11.4 without a driver gives the offset of a base class within no object (0x228) in place of null.
+  constexpr std::uintptr_t kFirstPage = 4096;
+  if (reinterpret_cast<std::uintptr_t>(object) < kFirstPage) {
+    throw Error(ErrorKind::kInternal, std::string("TensorRT could not create its ") + what, paths.library.string(),
+                "it may need an NVIDIA driver: check `nvidia-smi`");
   }
   H handle;
   handle.object = object;

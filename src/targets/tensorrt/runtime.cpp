@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <optional>
+#include <utility>
 
 #include "base/files.h"
 #include "base/log.h"
@@ -113,11 +115,14 @@ class TensorRtSession final : public Session {
 
  private:
   struct Input {
+    explicit Input(const CudaDriver& driver)
+        : device(driver, CudaBuffer::Kind::kDevice), pinned(driver, CudaBuffer::Kind::kPinned) {}
     CudaBuffer device;
-    CudaBuffer pinned;
-    TensorView given;
+    CudaBuffer pinned;  ///< Holds the given values from set_input on, so that runs can be repeated.
+    Shape shape;
+    std::size_t size = 0;
     bool is_given = false;
-    Shape bound_shape;  ///< What the context has; rank 0 and not bound at first.
+    Shape bound_shape;  ///< What the context has, once is_bound.
     bool is_bound = false;
   };
   struct Output {
@@ -143,6 +148,7 @@ class TensorRtSession final : public Session {
   std::vector<std::unique_ptr<Input>> inputs_;
   std::vector<std::unique_ptr<Output>> outputs_;
   bool has_run_ = false;
+  std::chrono::steady_clock::duration staging_time_{0};  ///< Of the copies in set_input since the last run.
   RunTiming timing_;
 };
 
@@ -279,14 +285,7 @@ TensorRtSession::TensorRtSession(std::shared_ptr<const TensorRtEngine> engine)
   config_ = engine_->new_config();
   context_ = engine_->object().create_context(*config_);
   if (!context_) fail("TensorRT could not create an execution context");
-  for (std::size_t i = 0; i < engine_->inputs().size(); ++i) {
-    inputs_.push_back(std::make_unique<Input>(Input{CudaBuffer(driver_, CudaBuffer::Kind::kDevice),
-                                                    CudaBuffer(driver_, CudaBuffer::Kind::kPinned),
-                                                    {},
-                                                    false,
-                                                    {},
-                                                    false}));
-  }
+  for (std::size_t i = 0; i < engine_->inputs().size(); ++i) inputs_.push_back(std::make_unique<Input>(driver_));
   for (std::size_t i = 0; i < engine_->outputs().size(); ++i) outputs_.push_back(std::make_unique<Output>(driver_));
   stream_ = driver_.create_stream();
   begin_ = driver_.create_event();
@@ -332,8 +331,17 @@ void TensorRtSession::set_input(std::size_t index, const TensorView& tensor) {
                     range_text(binding.low, binding.high),
                 where, "give another shape, or build the engine with other --shapes");
   }
-  inputs_[index]->given = tensor;
-  inputs_[index]->is_given = true;
+  const auto start = std::chrono::steady_clock::now();
+  driver_.make_current(engine_->device().index);
+  Input& input = *inputs_[index];
+  input.is_given = false;  // Should the next line fail, the old values are gone.
+  const std::size_t size = tensor.size_bytes();
+  void* pinned = input.pinned.reserve(size);
+  if (size > 0) std::memcpy(pinned, tensor.data, size);
+  input.shape = tensor.shape;
+  input.size = size;
+  input.is_given = true;
+  staging_time_ += std::chrono::steady_clock::now() - start;
 }
 
 void TensorRtSession::bind_inputs() {
@@ -342,20 +350,17 @@ void TensorRtSession::bind_inputs() {
     const Binding& binding = engine_->input_bindings()[i];
     const char* name = binding.info.name.c_str();
     if (!input.is_given) throw Error(ErrorKind::kBadInput, "was not given", "input '" + binding.info.name + "'");
-    const std::size_t size = input.given.size_bytes();
-    void* pinned = input.pinned.reserve(size);
-    if (size > 0) std::memcpy(pinned, input.given.data, size);
-    void* address = pinned;
+    void* address = input.pinned.data();
     if (!binding.is_in_host_memory) {
-      address = input.device.reserve(size);
-      driver_.copy_to_device(address, pinned, size, stream_);
+      address = input.device.reserve(input.size);
+      driver_.copy_to_device(address, input.pinned.data(), input.size, stream_);
     }
-    if (!input.is_bound || input.bound_shape != input.given.shape) {
-      if (!context_->set_input_shape(name, Dims::of(input.given.shape))) {
-        fail("TensorRT refused the shape " + input.given.shape.to_string(), ErrorKind::kBadInput,
+    if (!input.is_bound || input.bound_shape != input.shape) {
+      if (!context_->set_input_shape(name, Dims::of(input.shape))) {
+        fail("TensorRT refused the shape " + input.shape.to_string(), ErrorKind::kBadInput,
              "input '" + binding.info.name + "'");
       }
-      input.bound_shape = input.given.shape;
+      input.bound_shape = input.shape;
       input.is_bound = true;
     }
     if (!context_->set_address(name, address)) fail("TensorRT refused the memory of input '" + binding.info.name + "'");
@@ -418,11 +423,10 @@ void TensorRtSession::run() {
   driver_.record(end_, stream_);
   copy_outputs();
   driver_.synchronize(stream_);
-  const auto total = std::chrono::steady_clock::now() - start;
+  const auto total = std::chrono::steady_clock::now() - start + std::exchange(staging_time_, {});
   timing_.device =
       std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(driver_.elapsed_ms(begin_, end_)) * 1e6));
   timing_.host = std::max(std::chrono::nanoseconds(0), std::chrono::nanoseconds(total) - timing_.device);
-  for (auto& input : inputs_) input->is_given = false;  // The caller's memory was lent for one run.
   has_run_ = true;
 }
 

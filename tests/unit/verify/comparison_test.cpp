@@ -152,6 +152,21 @@ TEST(Comparison, SeesSmallChannelsBesideLargeOnes) {
   EXPECT_THAT(*past_tolerance(c, tolerance(Precision::kBf16, OperatorClass::kNetwork)), HasSubstr("channel 4"));
 }
 
+TEST(Comparison, MeasuresPixelsOnTheScaleOfTheirChannel) {
+  // A box at the edge of a 640 pixel picture: its corner near 0 has the rounding error of hundreds.
+  const Shape shape{1, 2, 400};
+  Tensor expected(DType::kFloat32, shape);
+  auto values = expected.mutable_as<float>();
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = i < 400 ? static_cast<float>(i) : 0.5F;
+  Tensor actual = expected;
+  actual.mutable_as<float>()[0] += 2e-3F;
+  EXPECT_TRUE(is_within(compare("y", expected, actual)));
+  // The same error in a channel of probabilities is one.
+  actual = expected;
+  actual.mutable_as<float>()[400] += 2e-3F;
+  EXPECT_FALSE(is_within(compare("y", expected, actual)));
+}
+
 TEST(CompareRows, MatchesBoxesInAnyOrder) {
   const auto boxes = Tensor::of<float>({3, 4}, {0, 0, 10, 10, 20, 20, 30, 30, 5, 5, 9, 9});
   const auto labels = Tensor::of<std::int64_t>({3}, {1, 2, 3});

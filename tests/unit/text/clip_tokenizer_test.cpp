@@ -1,0 +1,123 @@
+// Tests of text/clip_tokenizer.h against transformers' CLIPTokenizer: texts of many scripts, emoji, contractions, code
+// and damaged UTF-8, made by tools/goldens/make_hf_goldens.py; and of truncation, padding and files that are not in
+// order.
+#include "text/clip_tokenizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "base/files.h"
+#include "base/json_reader.h"
+#include "pajamas/error.h"
+#include "text/unicode.h"
+
+namespace pajamas {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+fs::path data_folder() { return fs::path(PAJAMAS_TEST_DATA) / "huggingface"; }
+
+ClipTokenizer make_tokenizer() {
+  return {data_folder() / "clip" / "vocab.json", data_folder() / "clip" / "merges.txt"};
+}
+
+std::string bytes_of_hex(const std::string& hex) {
+  std::string bytes;
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
+    bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+  }
+  return bytes;
+}
+
+TEST(ClipTokenizer, EqualsTransformers) {
+  const auto tokenizer = make_tokenizer();
+  const auto path = data_folder() / "tokenizer.json";
+  const auto json = parse_json(read_file(path), path.string());
+  ASSERT_GT(json.size(), 100u);
+  for (const auto& item : json) {
+    const bool is_hex = item.contains("hex");
+    const std::string text = is_hex ? bytes_of_hex(item["hex"]) : item["text"].get<std::string>();
+    EXPECT_EQ(tokenizer.encode(text, 77), item["ids"].get<std::vector<std::int64_t>>()) << item.dump();
+  }
+}
+
+TEST(ClipTokenizer, CutsTheTextAndKeepsTheEnd) {
+  const auto tokenizer = make_tokenizer();
+  const auto whole = tokenizer.encode("a photo of a cat", 77);
+  ASSERT_GT(whole.size(), 4u);
+  EXPECT_EQ(whole.front(), tokenizer.start_of_text_id());
+  for (std::int64_t limit = 2; limit <= static_cast<std::int64_t>(whole.size()); ++limit) {
+    const auto ids = tokenizer.encode("a photo of a cat", limit);
+    ASSERT_EQ(static_cast<std::int64_t>(ids.size()), limit);
+    EXPECT_EQ(ids.back(), tokenizer.end_of_text_id());
+    EXPECT_TRUE(std::equal(ids.begin(), ids.end() - 1, whole.begin()));
+  }
+  EXPECT_THROW(tokenizer.encode("a", 1), Error);
+}
+
+TEST(ClipTokenizer, Pads) {
+  const auto tokenizer = make_tokenizer();
+  const auto ids = tokenizer.encode_padded("a cat", 12, 7);
+  const auto bare = tokenizer.encode("a cat", 12);
+  ASSERT_EQ(ids.size(), 12u);
+  EXPECT_TRUE(std::equal(bare.begin(), bare.end(), ids.begin()));
+  EXPECT_EQ(std::count(ids.begin() + static_cast<std::ptrdiff_t>(bare.size()), ids.end(), 7),
+            static_cast<std::ptrdiff_t>(12 - bare.size()));
+}
+
+TEST(ClipTokenizer, LongWordsTakeNoQuadraticTime) {
+  const auto tokenizer = make_tokenizer();
+  EXPECT_EQ(tokenizer.encode(std::string(1'000'000, 'a'), 77).size(), 77u);
+  EXPECT_EQ(tokenizer.encode(std::string(1'000'000, '<'), 77).size(), 77u);
+}
+
+TEST(ClipTokenizer, NamesTheFileThatIsNotInOrder) {
+  std::string name = (fs::temp_directory_path() / "pajamas-tokenizer-XXXXXX").string();
+  const fs::path folder = ::mkdtemp(name.data());
+  const auto expect_refused = [&](const std::string& vocab, const std::string& merges, const std::string& message) {
+    write_file(folder / "vocab.json", std::string_view(vocab));
+    write_file(folder / "merges.txt", std::string_view(merges));
+    try {
+      ClipTokenizer(folder / "vocab.json", folder / "merges.txt");
+      ADD_FAILURE() << "accepted: " << vocab;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kBadInput);
+      EXPECT_THAT(error.what(), HasSubstr(message));
+    }
+  };
+  const std::string good = R"({"a": 0, "b</w>": 1, "ab</w>": 2, "<|startoftext|>": 3, "<|endoftext|>": 4})";
+  expect_refused("{", "", "vocab.json");
+  expect_refused("[]", "", "vocab.json");
+  expect_refused(R"({"a": "b"})", "", "vocab.json");
+  expect_refused(R"({"a": 0, "b": 0})", "", "another token");
+  expect_refused(R"({"a": -1})", "", "vocab.json");
+  expect_refused(R"({"a": 0})", "", "<|startoftext|>");
+  expect_refused(good, "#version: 0.2\na b</w> c\n", "line 2");
+  expect_refused(good, "#version: 0.2\na\n", "line 2");
+  expect_refused(good, "b</w> a\n", "does not have");
+  write_file(folder / "merges.txt", std::string_view("a b</w>\r\n"));
+  write_file(folder / "vocab.json", std::string_view(good));
+  EXPECT_THAT(ClipTokenizer(folder / "vocab.json", folder / "merges.txt").encode("AB", 9),
+              testing::ElementsAre(3, 2, 4));
+  fs::remove(folder / "vocab.json");
+  EXPECT_THROW(ClipTokenizer(folder / "vocab.json", folder / "merges.txt"), Error);
+  fs::remove_all(folder);
+}
+
+TEST(Unicode, DecodesComposesAndLowers) {
+  EXPECT_EQ(code_points_of("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80"), U"a\u00e9\u20ac\U0001F600");
+  EXPECT_EQ(code_points_of("\xFF\xC3"), U"\uFFFD\uFFFD");
+  EXPECT_EQ(utf8_of(U"\u00e9\U0001F600"), "\xC3\xA9\xF0\x9F\x98\x80");
+  EXPECT_EQ(composed(U"e\u0301\U0001F600"), U"\u00e9\U0001F600");
+  EXPECT_EQ(lower_case(U"A\u0130\u03A3"), U"ai\u0307\u03C3");
+  EXPECT_TRUE(is_letter(U'\u4E00'));
+  EXPECT_TRUE(is_number(U'\u00BD'));
+  EXPECT_TRUE(is_whitespace(U'\u3000'));
+  EXPECT_FALSE(is_whitespace(U'\u200B'));
+}
+
+}  // namespace
+}  // namespace pajamas
