@@ -73,6 +73,6 @@ Recognition recognise_model(const Model& model, const ImportHints& hints);
 
 /// Reads a Hugging Face checkpoint folder (config.json and safetensors) by the family its model_type names. Throws
 /// Error{kUnsupported} for a family that is not read, and as ModelDefinition::load_checkpoint. Thread-safe.
-ImportedModel import_checkpoint(const std::filesystem::path& directory, const ImportHints& hints);
+ImportedModel load_checkpoint_folder(const std::filesystem::path& directory, const ImportHints& hints);
 
 }  // namespace pajamas

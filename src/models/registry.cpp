@@ -66,7 +66,7 @@ Recognition recognise_model(const Model& model, const ImportHints& hints) {
   return {};
 }
 
-ImportedModel import_checkpoint(const std::filesystem::path& directory, const ImportHints& hints) {
+ImportedModel load_checkpoint_folder(const std::filesystem::path& directory, const ImportHints& hints) {
   const nlohmann::json config = read_config(directory);
   for (const ModelDefinition* definition : model_definitions()) {
     if (!definition->accepts_checkpoint(config)) continue;

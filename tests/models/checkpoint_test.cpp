@@ -51,7 +51,7 @@ void expect_output(const Model& model, const Safetensors& golden, const std::str
 }
 
 ImportedModel import(const std::string& name, const ImportHints& hints = {}) {
-  return import_checkpoint(folder_of(name), hints);
+  return load_checkpoint_folder(folder_of(name), hints);
 }
 
 Safetensors golden_of(const std::string& name) { return Safetensors::read(folder_of(name) / "golden.safetensors"); }
