@@ -20,6 +20,7 @@
 
 #include "base/files.h"
 #include "engine/target.h"
+#include "graph/checker.h"
 #include "io/onnx_reader.h"
 #include "onnx.pb.h"
 #include "pajamas/error.h"
@@ -141,6 +142,7 @@ Outcome run_case(const Case& item, const RunSettings& settings) {
   std::vector<Tensor> inputs;
   try {
     Model model = read_onnx(settings.cases / item.name / "model.onnx");
+    check_model(model);
     if (settings.use_dynamic_shapes) make_dynamic(model);
     if (const Support support = target.supports(model, plan); !support) {
       return {Verdict::kRefused, support.reason};
