@@ -120,9 +120,9 @@ class Checker {
 int type_of(const Attribute& attribute) {
   if (!attribute.ref_attr_name.empty()) return attribute.ref_type;
   // By the alternatives of AttributeValue: none, float, int, string, tensor, graph, sparse tensor, type, and lists.
-  constexpr int kTypes[] = {0, 1, 2, 3, 4, 5, 11, 13, 6, 7, 8, 9, 10, 12, 14};
-  static_assert(std::variant_size_v<AttributeValue> == std::size(kTypes));
-  return kTypes[attribute.value.index()];
+  constexpr int numbers[] = {0, 1, 2, 3, 4, 5, 11, 13, 6, 7, 8, 9, 10, 12, 14};
+  static_assert(std::variant_size_v<AttributeValue> == std::size(numbers));
+  return numbers[attribute.value.index()];
 }
 
 template <typename Visit>

@@ -49,9 +49,9 @@ void narrow(const Field& field, std::span<std::byte> out) {
   for (int i = 0; i < field.size(); ++i) {
     const auto value = field.Get(i);
     // Bit patterns may be written signed or unsigned.
-    constexpr std::int64_t kLowest = -(std::int64_t{1} << (8 * sizeof(T) - 1));
-    constexpr std::int64_t kHighest = (std::int64_t{1} << (8 * sizeof(T))) - 1;
-    if (std::cmp_less(value, kLowest) || std::cmp_greater(value, kHighest)) {
+    constexpr std::int64_t lowest = -(std::int64_t{1} << (8 * sizeof(T) - 1));
+    constexpr std::int64_t highest = (std::int64_t{1} << (8 * sizeof(T))) - 1;
+    if (std::cmp_less(value, lowest) || std::cmp_greater(value, highest)) {
       bad("value " + std::to_string(value) + " does not fit into its type");
     }
     const T element = static_cast<T>(value);

@@ -332,12 +332,12 @@ TEST(OnnxReader, SurvivesTruncation) {
 
 TEST(OnnxReader, SurvivesFlippedBits) {
   set_log_level("error");  // Fields that became unknown are reported by a warning each.
-  constexpr std::uint32_t kSeed = 20240607;
-  std::mt19937 random(kSeed);
+  constexpr std::uint32_t seed = 20240607;
+  std::mt19937 random(seed);
   for (const char* name : {"conv.onnx", "control_flow.onnx", "functions.onnx", "everything.onnx", "types_typed.onnx"}) {
     const std::string original = read_file(kData / name);
     for (int round = 0; round < 4000; ++round) {
-      SCOPED_TRACE(std::string(name) + " seed " + std::to_string(kSeed) + " round " + std::to_string(round));
+      SCOPED_TRACE(std::string(name) + " seed " + std::to_string(seed) + " round " + std::to_string(round));
       std::string bytes = original;
       const int num_changes = 1 + static_cast<int>(random() % 3);
       for (int i = 0; i < num_changes; ++i) {
