@@ -115,4 +115,19 @@ BuiltEngine compile_engine(const Model& model, const EngineBuild& build, const f
   return result;
 }
 
+BuiltEngine compile_bare_engine(const Model& model, const EngineBuild& build, const fs::path& engine_path,
+                                const std::string& name, const Progress& progress) {
+  // A staged folder that is never committed: whatever happens, it goes, also when an earlier process died in it.
+  const StagedDirectory work(fs::absolute(engine_path).parent_path() / (engine_path.filename().string() + ".work"));
+  BuiltEngine built =
+      compile_engine(model, build, work.path() / "model.onnx", work.path() / "model.engine", name, progress);
+  std::error_code error;
+  fs::rename(work.path() / "model.engine", engine_path, error);
+  if (error) {
+    throw Error(ErrorKind::kBadInput, "cannot put the engine in place: " + error.message(), engine_path.string(),
+                "check the path and the permissions of its folder");
+  }
+  return built;
+}
+
 }  // namespace pajamas::tensorrt

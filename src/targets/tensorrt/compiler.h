@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,11 @@ struct BuiltEngine {
 /// as messages.h translates it, with `name` (of the model, for messages) as its place.
 BuiltEngine compile_engine(const Model& model, const EngineBuild& build, const std::filesystem::path& onnx_path,
                            const std::filesystem::path& engine_path, const std::string& name, const Progress& progress);
+
+/// The same for an engine file alone, without a bundle: the ONNX bytes lie in a hidden folder beside it while building.
+/// An older engine of that name stays until the new one is whole.
+BuiltEngine compile_bare_engine(const Model& model, const EngineBuild& build, const std::filesystem::path& engine_path,
+                                const std::string& name, const Progress& progress);
 
 /// The file of external weights that `compile_engine` writes for large models: exists or not.
 std::filesystem::path external_data_path(const std::filesystem::path& onnx_path);
