@@ -35,6 +35,14 @@ const std::array kTable{
     Entry{"must have same input types\\. But they are of types ([A-Za-z0-9]+) and ([A-Za-z0-9]+)", ErrorKind::kBadInput,
           "its inputs are of different types ($1 and $2), and TensorRT converts none by itself",
           "export the model with one floating-point type; mixed types need Cast operators"},
+    Entry{"requires inputs with type .* But (?:the )?type is ([A-Za-z0-9]+)", ErrorKind::kUnsupported,
+          "TensorRT cannot compute it in $1", "export the model with float32, float16, int32 or int64 values there"},
+    Entry{"only supports (.*) inputs? (?:types )?for ([A-Za-z0-9]+)! ?(?:The current input type is ([A-Z0-9]+))?",
+          ErrorKind::kUnsupported, "TensorRT computes $2 for $1 only",
+          "export the model with another element type there"},
+    Entry{"Tensor ([^ ]+) has datatype ([A-Za-z0-9]+) but is not (?:consumed|produced) by", ErrorKind::kUnsupported,
+          "'$1' is $2, which TensorRT takes only between QuantizeLinear and DequantizeLinear",
+          "give the model inputs and outputs of a wider type"},
     Entry{"Network has dynamic or shape inputs, but no optimization profile", ErrorKind::kUsage,
           "an input's size or content decides shapes, and no range was given for it",
           "give ranges with --shapes; an input that holds a shape must become a constant of the model"},
@@ -215,7 +223,11 @@ std::string plain_text(std::string_view text) {
   static const std::regex kPosition(R"( ?\(?(?:In|at) [A-Za-z_:~]+ (?:at )?/?[A-Za-z0-9_./]+\.(?:cpp|h):[0-9]+\)?\.?)");
   static const std::regex kPrefix(R"(^\[?[A-Za-z0-9_]+\.(?:cpp|h)(?:::?[A-Za-z0-9_]+)*\]?:? ?)");
   static const std::regex kErrorCode(R"((?:[A-Za-z]+::[A-Za-z0-9]+: )?Error Code [0-9]+: )");
-  std::string plain = std::regex_replace(std::string(text), kPosition, "");
+  static const std::regex kNoGpu(R"(\[checkMacros\.cpp::catchCudaError[^]*?\(cudaError [0-9]+: [^)]*\)\)?)");
+  static const std::regex kInvalidNode(R"(^Invalid Node - [^\n]*\n)");
+  std::string plain = std::regex_replace(std::string(text), kNoGpu, "");
+  plain = std::regex_replace(plain, kInvalidNode, "");
+  plain = std::regex_replace(plain, kPosition, "");
   plain = std::regex_replace(plain, kPrefix, "");
   plain = std::regex_replace(plain, kErrorCode, "");
   for (char& c : plain) {

@@ -258,6 +258,12 @@ class Checker {
       return Support::no(node.describe() + " is a float32 matrix product, which TensorRT for RTX cannot build for sm75",
                          "use --precision fp16, or leave sm75 out of --gpu");
     }
+    if (node.outputs.empty()) {
+      return Support::no(node.describe() + " has no outputs, which crashes TensorRT", "export the model again");
+    }
+    if (node.is("Conv") || node.is("ConvTranspose")) {
+      if (auto no = check_convolution(node, graph)) return no;
+    }
     if (node.is("Attention")) {
       if (first == DType::kFloat32) {
         return Support::no(node.describe() + ": TensorRT for RTX builds Attention in float16 and bfloat16 only",
@@ -287,6 +293,32 @@ class Checker {
       }
     }
     return std::nullopt;
+  }
+
+  /// The library takes weights of a wrong rank without a word and builds something else.
+  static std::optional<Support> check_convolution(const Node& node, const Graph& graph) {
+    const Initializer* weights = node.inputs.size() > 1 ? graph.find_initializer(node.inputs[1]) : nullptr;
+    if (weights == nullptr) return std::nullopt;
+    const std::size_t rank = weights->tensor.shape().rank();
+    std::string conflict;
+    for (const auto* values : {&graph.inputs, &graph.value_infos}) {
+      for (const ValueInfo& value : *values) {
+        if (value.name != node.inputs[0] || !value.type || !value.type->shape) continue;
+        if (value.type->shape->size() != rank)
+          conflict = "its input has rank " + std::to_string(value.type->shape->size());
+      }
+    }
+    for (const char* name : {"strides", "dilations", "kernel_shape"}) {
+      const std::size_t length = node.ints_attribute(name).size();
+      if (length != 0 && length + 2 != rank)
+        conflict = std::string(name) + " has " + std::to_string(length) + " values";
+    }
+    const std::size_t num_pads = node.ints_attribute("pads").size();
+    if (num_pads != 0 && num_pads != 2 * (rank - 2)) conflict = "pads has " + std::to_string(num_pads) + " values";
+    if (rank >= 3 && conflict.empty()) return std::nullopt;
+    return Support::no(node.describe() + ": the weights have rank " + std::to_string(rank) +
+                           (conflict.empty() ? ", too few for a convolution" : " and " + conflict),
+                       "the model is damaged: export it again");
   }
 
   bool has_sm(int sm) const { return std::find(sms_.begin(), sms_.end(), sm) != sms_.end(); }

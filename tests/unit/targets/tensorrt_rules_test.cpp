@@ -210,6 +210,12 @@ TEST(TensorRtMessages, PlainText) {
                  "at /_src/optimizer/api/network.cpp:4023)"),
       "API Usage Error (something is wrong.");
   EXPECT_EQ(plain_text("two\nlines\n"), "two lines");
+  EXPECT_EQ(
+      plain_text("Invalid Node - add0\nITensor::getDimensions: Error Code 4: API Usage Error (add0: wrong. In "
+                 "validateTypes at /_src/a/b.cpp:40)\n[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda "
+                 "Runtime (In catchCudaError at /_src/common/dispatch/checkMacros.cpp:250 (cudaError 35: CUDA driver "
+                 "version is insufficient for CUDA runtime version))"),
+      "API Usage Error (add0: wrong.");
 }
 
 TEST(TensorRtMessages, UnknownTextsPassThroughWithTheirNode) {
