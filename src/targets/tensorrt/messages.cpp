@@ -77,7 +77,8 @@ const std::array kTable{
           "export the model for inference, not for training"},
     Entry{"only supports Attention nodes with one output", ErrorKind::kUnsupported,
           "TensorRT gives only the first output of Attention, and the model uses another", "use --target openvino"},
-    Entry{"must be an initializer|is not an initializer|only be supported if .* constant|needs? to be (?:a )?constant",
+    Entry{"must be an initializer|is not an initializer|only be supported if .* constant|needs? to be (?:a "
+          ")?constant|build-time constant|input as an initializer|is not a constant",
           ErrorKind::kUnsupported, "TensorRT needs one of its inputs (axes, shapes, sizes) as a constant of the model",
           "export the model with fixed sizes, or fix the shapes with --shapes"},
     Entry{"Failed to parse the ONNX model|MODEL_DESERIALIZE_FAILED", ErrorKind::kBadInput, "the ONNX data are damaged",
@@ -90,7 +91,7 @@ const std::array kTable{
           "try --precision fp32 or fixed shapes; report the model to NVIDIA; or use --target openvino"},
     Entry{"Assertion failed: (.*): (.+)", ErrorKind::kUnsupported, "TensorRT does not take it: $2",
           "export the model differently there, or use --target openvino"},
-    Entry{"^\\(?[^\"]* && \"([^\"]+)\"", ErrorKind::kUnsupported, "TensorRT does not take it: $1",
+    Entry{" && \"([^\"]+)\"", ErrorKind::kUnsupported, "TensorRT does not take it: $1",
           "export the model differently there, or use --target openvino"},
     Entry{"^(?:Assertion failed: )?false$", ErrorKind::kUnsupported, "TensorRT has no implementation of this operator",
           "export the model without it, or use --target openvino"},
