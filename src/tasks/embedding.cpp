@@ -13,6 +13,7 @@
 #include "tasks/registry.h"
 #include "tasks/task_checks.h"
 #include "tensor/half.h"
+#include "text/clip_tokenizer.h"
 
 namespace pajamas {
 
@@ -38,6 +39,23 @@ Tensor ids_tensor(const std::vector<std::int64_t>& ids, DType dtype, const std::
   }
   throw Error(ErrorKind::kUnsupported,
               "text input '" + name + "' has type " + to_string(dtype) + ", where token ids are int64 or int32");
+}
+
+/// Path of a tokenizer file of the bundle, its digest checked.
+std::filesystem::path checked_file(const Bundle& bundle, const std::string& name) {
+  for (const BundleFile& file : bundle.manifest().files) {
+    if (file.name == name) bundle.open_checked(file);
+  }
+  return bundle.file(name);
+}
+
+TextEncoder make_text_encoder(const Bundle& bundle, const ClipTextInput& text) {
+  const auto tokenizer = std::make_shared<const ClipTokenizer>(checked_file(bundle, text.vocab_file),
+                                                               checked_file(bundle, text.merges_file));
+  return [tokenizer, text](const std::string& given) {
+    return text.is_padded ? tokenizer->encode_padded(given, text.max_tokens, text.pad_token_id)
+                          : tokenizer->encode(given, text.max_tokens);
+  };
 }
 
 void require_dim(const Shape& shape, const std::string& name, std::int64_t embedding_dim) {
@@ -212,7 +230,14 @@ Embedder::Embedder(const std::filesystem::path& bundle_path, const EmbedderOptio
   try {
     std::shared_ptr<const Engine> image_engine;
     if (facts.image) image_engine = load_engine(bundle, facts.image->part, session);
-    impl_ = std::make_unique<Impl>(Impl{EmbeddingRunner(facts, std::move(image_engine), nullptr, {}, options)});
+    std::shared_ptr<const Engine> text_engine;
+    TextEncoder encode;
+    if (facts.text) {
+      text_engine = load_engine(bundle, facts.text->part, session);
+      encode = make_text_encoder(bundle, *facts.text);
+    }
+    impl_ = std::make_unique<Impl>(
+        Impl{EmbeddingRunner(facts, std::move(image_engine), std::move(text_engine), std::move(encode), options)});
   } catch (const Error& error) {
     throw error.where().empty() ? error.with_context(bundle_path.string()) : error;
   }
