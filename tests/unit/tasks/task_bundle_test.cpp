@@ -41,6 +41,8 @@ class TaskBundle : public ::testing::Test {
     part.target_facts = nlohmann::json::object();
     part.files.push_back({"model.bin", "engine", "", 0});
     manifest.parts.push_back(part);
+    manifest.source = nlohmann::json::object();
+    manifest.made_by = nlohmann::json::object();
     manifest.created_at = "2026-01-01T00:00:00Z";
     write_bundle(staged, manifest);
   }
