@@ -8,6 +8,10 @@
 
 #include <filesystem>
 #include <random>
+#include <valijson/adapters/nlohmann_json_adapter.hpp>
+#include <valijson/schema.hpp>
+#include <valijson/schema_parser.hpp>
+#include <valijson/validator.hpp>
 
 #include "base/files.h"
 #include "io/onnx_reader.h"
@@ -92,6 +96,43 @@ const ProvenCandidate& candidate_named(const Proof& proof, const std::string& na
   }
   ADD_FAILURE() << "no candidate " << name;
   return proof.candidates.front();
+}
+
+/// What docs/schemas/proof.schema.json has against a proof; empty when nothing.
+std::string schema_complaints(const nlohmann::json& proof) {
+  const auto text = read_file(std::filesystem::path(PAJAMAS_SOURCE_DIR) / "docs/schemas/proof.schema.json");
+  const auto schema_json = nlohmann::json::parse(text);
+  valijson::Schema schema;
+  valijson::SchemaParser().populateSchema(valijson::adapters::NlohmannJsonAdapter(schema_json), schema);
+  valijson::ValidationResults results;
+  valijson::Validator().validate(schema, valijson::adapters::NlohmannJsonAdapter(proof), &results);
+  std::string complaints;
+  for (valijson::ValidationResults::Error error; results.popError(error);) {
+    for (const auto& step : error.context) complaints += step;
+    complaints += ": " + error.description + "\n";
+  }
+  return complaints;
+}
+
+TEST(Proof, FollowsItsSchema) {
+  const Model source = model_of(small_network());
+  Model lowered = source;
+  const StandIn engine(source, "bf16");
+  const Proof passed = prove({.source = source,
+                              .lowered = lowered,
+                              .engine = &engine,
+                              .exact_engine = &engine,
+                              .precision = Precision::kAuto,
+                              .is_per_layer = true});
+  EXPECT_EQ(schema_complaints(passed.to_json()), "");
+  perturb(lowered, "w2", 3, 1e30F);  // infinities and NaN on the way
+  const Proof failed = prove({.source = source, .lowered = lowered});
+  EXPECT_FALSE(failed.is_passed);
+  EXPECT_EQ(schema_complaints(failed.to_json()), "");
+  EXPECT_EQ(schema_complaints(nlohmann::json::parse(failed.to_json().dump())), "");
+  nlohmann::json broken = passed.to_json();
+  broken["lowered_sha256"] = "abc";
+  EXPECT_NE(schema_complaints(broken), "");
 }
 
 TEST(Proof, PassesAnUnchangedModelAndSaysWhatWasNotShown) {
