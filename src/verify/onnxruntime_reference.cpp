@@ -252,10 +252,14 @@ void OnnxRuntimeSession::fail(OrtStatus* status, const char* what) const {
                          : code == kOrtExecutionProviderFail ? ErrorKind::kInternal
                                                              : ErrorKind::kBadInput;
   const std::string node = node_in(message);
-  const bool is_unknown_operator = message.find("is not a registered function") != std::string::npos ||
-                                   message.find("No Op registered for") != std::string::npos;
+  // What this version does not know yet, whatever code it comes with: an operator, or an opset newer than itself.
+  bool is_unknown = false;
+  for (const char* text :
+       {"is not a registered function", "No Op registered for", "is under development and support"}) {
+    is_unknown = is_unknown || message.find(text) != std::string::npos;
+  }
   const std::string where = where_.empty() ? node : node.empty() ? where_ : where_ + ": " + node;
-  throw Error(is_unknown_operator ? ErrorKind::kUnsupported : kind, std::string(what) + ": " + message, where);
+  throw Error(is_unknown ? ErrorKind::kUnsupported : kind, std::string(what) + ": " + message, where);
 }
 
 void OnnxRuntimeSession::check(OrtStatus* status, const char* what) const {

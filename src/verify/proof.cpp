@@ -220,10 +220,12 @@ const Case& case_named(const std::vector<Case>& cases, const std::string& name) 
 struct Context {
   const ProofRequest& request;
   OnnxSource source;
+  bool is_interpreted = false;  ///< The reference is the project's interpreter.
   std::vector<Case> cases;
   std::set<std::string> selected;
 
   Runner reference(const std::vector<std::string>& extra_outputs) const {
+    if (is_interpreted) return interpreter_runner(request.source, extra_outputs);
     return onnxruntime_runner(source, extra_outputs, request.num_threads);
   }
 };
@@ -281,29 +283,46 @@ void run_candidate(const Context& context, const std::function<Runner()>& make, 
   if (candidate.error.empty()) look_into_layers(context, with_outputs, candidate);
 }
 
-/// The lowered model's bytes on ONNX Runtime, widened where that has no kernels.
+/// The lowered model's bytes on ONNX Runtime, widened where that has no kernels, or on the interpreter where it refuses
+/// them.
 ProvenCandidate lowered_candidate(const Context& context, const std::shared_ptr<const std::string>& bytes) {
   const auto& request = context.request;
   ProvenCandidate candidate;
   candidate.name = "lowered_model";
   candidate.precision = precision_of(request.lowered.graph);
+  if (is_quantised(request.lowered.graph)) candidate.operator_class = OperatorClass::kQuantised;
   candidate.what = "the ONNX bytes that the target was given (lowered_sha256), run by ONNX Runtime";
   OnnxSource source{bytes, {}};
-  if (candidate.precision == Precision::kFp16) {
-    candidate.what +=
-        "; it computes float16 operators in float32, so this shows the graph and its rounded weights and "
-        "not the roundings of a device";
-  } else if (candidate.precision == Precision::kBf16) {
-    candidate.what =
-        "the lowered model with its bfloat16 values held in float32 and rounded after every operator, run by ONNX "
-        "Runtime, which computes no bfloat16 on CPUs; so this shows the graph and its rounding, not the very bytes";
-    source.bytes = std::make_shared<const std::string>(serialize_onnx(widen_low_precision(request.lowered)));
+  Runner loaded;  // handed over to the first use, so that weights are not read twice
+  try {
+    if (candidate.precision == Precision::kFp16) {
+      candidate.what +=
+          "; it computes float16 operators in float32, so this shows the graph and its rounded weights "
+          "and not the roundings of a device";
+    } else if (candidate.precision == Precision::kBf16) {
+      candidate.what =
+          "the lowered model with its bfloat16 values held in float32 and rounded after every operator, run by ONNX "
+          "Runtime, which computes no bfloat16 on CPUs; so this shows the graph and its rounding, not the very bytes";
+      source.bytes = std::make_shared<const std::string>(serialize_onnx(widen_low_precision(request.lowered)));
+    }
+    if (!context.is_interpreted) loaded = onnxruntime_runner(source, {}, request.num_threads);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kUnsupported) {
+      candidate.tolerance = tolerance(candidate.precision, candidate.operator_class);
+      candidate.error = error.what();
+      return candidate;
+    }
   }
-  const auto with_outputs = [&context, source](const std::vector<std::string>& extra) {
-    return onnxruntime_runner(source, extra, context.request.num_threads);
+  const bool is_interpreted = !loaded.run;
+  if (is_interpreted) {
+    candidate.what = "the lowered model, run by the project's interpreter, because ONNX Runtime does not run it";
+  }
+  const auto with_outputs = [&context, &request, source, is_interpreted](const std::vector<std::string>& extra) {
+    return is_interpreted ? interpreter_runner(request.lowered, extra)
+                          : onnxruntime_runner(source, extra, request.num_threads);
   };
-  run_candidate(
-      context, [&] { return with_outputs({}); }, with_outputs, candidate, 0.3);
+  const auto first = [&] { return is_interpreted ? with_outputs({}) : std::move(loaded); };
+  run_candidate(context, first, with_outputs, candidate, 0.3);
   return candidate;
 }
 
@@ -395,7 +414,7 @@ Proof prove(const ProofRequest& request) {
   request.progress.check(kStep);
   request.progress.step(kStep, 0.0, "loading the reference");
 
-  Context context{request, {}, {}, selected_values(request.source.graph)};
+  Context context{request, {}, false, {}, selected_values(request.source.graph)};
   if (request.source_file.empty()) {
     context.source.bytes = std::make_shared<const std::string>(serialize_onnx(request.source));
     proof.reference_source = "the graph made from the checkpoint, serialised";
@@ -406,7 +425,17 @@ Proof prove(const ProofRequest& request) {
     proof.source_sha256 = sha256_hex_of_file(request.source_file);
   }
   {
-    const Runner reference = context.reference({});
+    Runner reference;
+    try {
+      reference = context.reference({});
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kUnsupported) throw;
+      context.is_interpreted = true;
+      reference = context.reference({});
+      proof.not_shown.push_back(
+          std::string("ONNX Runtime does not run the source, so the reference is the project's own interpreter: ") +
+          error.message());
+    }
     proof.reference = reference.implementation;
     context.cases = reference_cases(request, reference);
   }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <span>
 
+#include "graph/inline_functions.h"
+#include "graph/interpreter.h"
 #include "pajamas/error.h"
 #include "verify/input_cases.h"
 #include "verify/onnxruntime_reference.h"
@@ -73,6 +75,28 @@ Runner engine_runner(const Engine& engine) {
       outputs.emplace(engine.outputs()[i].name, Tensor::copy_of(session->output(i)));
     }
     return outputs;
+  };
+  return runner;
+}
+
+Runner interpreter_runner(const Model& model, const std::vector<std::string>& extra_outputs) {
+  const auto copy = std::make_shared<Model>(model);
+  inline_functions(*copy);
+  for (const auto& name : extra_outputs) {
+    ValueInfo output;
+    output.name = name;
+    copy->graph.outputs.push_back(std::move(output));
+  }
+  Runner runner;
+  runner.implementation = "the project's interpreter";
+  runner.run = [copy](const NamedTensors& inputs) {
+    std::map<std::string, Tensor> known;
+    for (const auto& [name, tensor] : inputs) {
+      const ValueInfo* info = copy->graph.find_input(name);
+      if (info == nullptr) continue;
+      known[name] = info->type ? converted(tensor, info->type->dtype) : tensor;
+    }
+    return run_graph(*copy, known);
   };
   return runner;
 }

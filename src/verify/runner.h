@@ -35,4 +35,7 @@ struct OnnxSource {
 Runner onnxruntime_runner(const OnnxSource& source, const std::vector<std::string>& extra_outputs, int num_threads);
 /// A session of the engine. Inputs of another floating-point width than the engine's are converted.
 Runner engine_runner(const Engine& engine);
+/// The project's interpreter: slow, and without any vendor's code, for models that ONNX Runtime does not run. It keeps
+/// its own copy of the model (weights are shared).
+Runner interpreter_runner(const Model& model, const std::vector<std::string>& extra_outputs);
 }  // namespace pajamas

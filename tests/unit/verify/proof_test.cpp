@@ -407,6 +407,22 @@ TEST(Proof, FailsALoweredModelThatDoesNotRun) {
   EXPECT_FALSE(prove({.source = source, .lowered = without_output}).is_passed);
 }
 
+TEST(Proof, TakesTheInterpreterWhereOnnxRuntimeDoesNotRunTheModel) {
+  // An opset that ONNX Runtime does not know yet, with operators that have not changed.
+  Model source = model_of(small_network());
+  for (auto& import : source.opset_imports) import.second = 99;
+  Model lowered = source;
+
+  const Proof proof = prove({.source = source, .lowered = lowered});
+  EXPECT_TRUE(proof.is_passed) << proof.summary;
+  EXPECT_THAT(proof.reference, HasSubstr("interpreter"));
+  EXPECT_THAT(proof.not_shown, ::testing::Contains(HasSubstr("ONNX Runtime does not run the source")));
+  perturb(lowered, "w2", 3, 0.5F);
+  const Proof wrong = prove({.source = source, .lowered = lowered});
+  ASSERT_TRUE(wrong.candidates[0].first_bad_layer.has_value()) << wrong.summary;
+  EXPECT_THAT(wrong.candidates[0].first_bad_layer->node, HasSubstr("conv2"));
+}
+
 TEST(Proof, StopsWhenCancelled) {
   const Model model = model_of(small_network());
   CancelToken token;
