@@ -1,0 +1,209 @@
+// The build pipeline. See build.h.
+#include "toolchain/build.h"
+
+#include <ctime>
+#include <utility>
+
+#include "base/log.h"
+#include "bundle/bundle.h"
+#include "graph/inline_functions.h"
+#include "pajamas/error.h"
+#include "targets/registry.h"
+#include "toolchain/import.h"
+#include "toolchain/prove_bundle.h"
+#include "toolchain/version.h"
+
+namespace pajamas {
+namespace fs = std::filesystem;
+namespace {
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+/// Collects how long each step took.
+class StepClock {
+ public:
+  template <typename Work>
+  auto timed(const std::string& name, const Work& work) {
+    const auto start = std::chrono::steady_clock::now();
+    struct Stop {
+      StepClock& clock;
+      const std::string& name;
+      std::chrono::steady_clock::time_point start;
+      ~Stop() { clock.add(name, std::chrono::steady_clock::now() - start); }
+    } stop{*this, name, start};
+    return work();
+  }
+  std::vector<BuildStep> take() { return std::move(steps_); }
+
+ private:
+  void add(const std::string& name, std::chrono::nanoseconds time) {
+    for (BuildStep& step : steps_) {
+      if (step.name == name) {
+        step.time += time;
+        return;
+      }
+    }
+    steps_.push_back({name, time});
+  }
+  std::vector<BuildStep> steps_;
+};
+
+std::vector<ManifestTensor> describe(const std::vector<TensorInfo>& tensors) {
+  std::vector<ManifestTensor> result;
+  for (const TensorInfo& tensor : tensors) {
+    ManifestTensor described{tensor.name, to_string(tensor.dtype), {}};
+    for (const Dimension& dimension : tensor.shape) described.shape.push_back(dimension.to_string());
+    result.push_back(std::move(described));
+  }
+  return result;
+}
+
+void require_proof(const Proof& proof, const BuildRequest& request, const std::string& part) {
+  if (proof.is_passed) return;
+  const std::string text = "the built engine does not compute what the model computes: " + proof.summary;
+  if (request.is_unproven_accepted) {
+    log().warn("{} (kept because --accept-unproven was given)", text);
+    return;
+  }
+  throw Error(ErrorKind::kUnsupported, text, request.source.string() + (part == "model" ? "" : ", part " + part),
+              "try --precision fp32, keep the named operators in float32 with --keep-fp32, or accept it with "
+              "--accept-unproven");
+}
+
+}  // namespace
+
+LoweredModel lower(const Model& model, const Target& target, const BuildPlan& plan, const Progress& progress) {
+  LoweredModel lowered{model, {}};
+  PassOptions options;
+  switch (target.graph_precision(plan)) {
+    case Precision::kFp16: options.float_type = DType::kFloat16; break;
+    case Precision::kBf16: options.float_type = DType::kBfloat16; break;
+    case Precision::kAuto:
+    case Precision::kFp32: break;
+  }
+  options.keep_fp32_ops = plan.keep_fp32_ops;
+  for (const ShapeProfile& profile : plan.profiles) {
+    if (profile.min == profile.max) options.fixed_shapes.emplace_back(profile.input, profile.opt);
+  }
+  inline_functions(lowered.model);
+  lowered.log = run_passes(lowered.model, options, progress);
+  return lowered;
+}
+
+nlohmann::json to_json(const PassLog& log) {
+  nlohmann::json passes = nlohmann::json::array();
+  for (const PassReport& report : log.reports) {
+    nlohmann::json counts = nlohmann::json::object();
+    for (const auto& [kind, number] : report.counts) counts[kind] = number;
+    passes.push_back(
+        {{"pass", report.pass}, {"changes", report.num_changes}, {"counts", counts}, {"notes", report.notes}});
+  }
+  // The worst weights only: a converted model of thousands of tensors must not make a manifest of megabytes.
+  constexpr std::size_t kMaxListed = 20;
+  nlohmann::json conversions = nlohmann::json::array();
+  for (std::size_t i = 0; i < log.conversions.size() && i < kMaxListed; ++i) {
+    const WeightConversion& conversion = log.conversions[i];
+    conversions.push_back({{"name", conversion.name},
+                           {"elements", conversion.num_elements},
+                           {"saturated", conversion.num_saturated},
+                           {"flushed_to_zero", conversion.num_flushed_to_zero},
+                           {"subnormal", conversion.num_subnormal},
+                           {"max_magnitude", conversion.max_magnitude}});
+  }
+  return {{"nodes_before", log.num_nodes_before},
+          {"nodes_after", log.num_nodes_after},
+          {"passes", passes},
+          {"weights_with_losses", log.conversions.size()},
+          {"worst_weights", conversions}};
+}
+
+BuildResult build(const BuildRequest& request) {
+  const Progress& progress = request.progress;
+  const Target& target = find_target(request.plan.target);
+  const BuildPlan plan = target.resolve(request.plan);
+  StepClock clock;
+
+  ImportedModel imported = clock.timed("import", [&] { return import_model(request.source, request.hints, progress); });
+
+  BuildResult result;
+  Manifest& manifest = result.manifest;
+  manifest.model = folder_name(request.model_name.empty() ? imported.name : request.model_name);
+  manifest.target = plan.target;
+  manifest.precision = to_string(plan.precision);
+  manifest.plan = to_json(plan);
+  manifest.task = imported.task;
+  manifest.source = {{"path", fs::absolute(request.source).lexically_normal().string()},
+                     {"format", imported.format},
+                     {"family", imported.family},
+                     {"hints", {{"task", request.hints.task}, {"head", request.hints.head}}},
+                     {"sha256", source_digest(request.source)}};
+  manifest.made_by = {{"pajamas", program_version()}};
+  manifest.created_at = utc_now();
+
+  StagedDirectory staged(request.output ? *request.output : bundle_path(".", manifest));
+  for (ImportedPart& part : imported.parts) {
+    const std::string where = request.source.string() + (part.name == "model" ? "" : ", part " + part.name);
+    try {
+      progress.step("Simplifying the graph");
+      LoweredModel lowered = clock.timed("passes", [&] { return lower(part.model, target, plan, progress); });
+      for (const PassReport& report : lowered.log.reports) {
+        for (const std::string& note : report.notes) result.notes.push_back(part.name + ": " + note);
+      }
+      if (const Support support = target.supports(lowered.model, plan); !support) {
+        throw Error(ErrorKind::kUnsupported, "target " + plan.target + " cannot build it: " + support.reason, {},
+                    support.remedy);
+      }
+      const CompiledPart compiled = clock.timed("compile", [&] {
+        return target.compile({lowered.model, plan, part.name, staged.path(), progress});
+      });
+      const Proof proof = clock.timed("verify", [&] {
+        PartToProve to_prove;
+        to_prove.name = part.name;
+        to_prove.source = &part.model;
+        if (imported.format == "onnx") to_prove.source_file = request.source;
+        to_prove.lowered = &lowered.model;
+        to_prove.engine = load_compiled(staged.path(), part.name, compiled, plan, false);
+        if (to_prove.engine) {
+          to_prove.exact_engine = load_compiled(staged.path(), part.name, compiled, plan, true);
+        }
+        ProveOptions options;
+        options.images = request.images;
+        options.is_per_layer = request.is_per_layer;
+        options.num_threads = plan.num_threads;
+        options.progress = progress;
+        return prove_part(to_prove, plan, imported.task, options);
+      });
+      require_proof(proof, request, part.name);
+
+      ManifestPart described;
+      described.name = part.name;
+      for (const CompiledFile& file : compiled.files) described.files.push_back({file.name, file.role, {}, 0});
+      described.inputs = describe(compiled.inputs);
+      described.outputs = describe(compiled.outputs);
+      described.target_facts = compiled.facts;
+      described.target_facts["passes"] = to_json(lowered.log);
+      described.proof = proof.to_json();
+      manifest.parts.push_back(std::move(described));
+    } catch (const Error& error) {
+      if (error.where().find(request.source.string()) != std::string::npos) throw;
+      throw error.with_context(where);
+    }
+  }
+  for (const ImportedFile& file : imported.files) {
+    fs::copy_file(file.path, staged.path() / file.name);
+    manifest.files.push_back({file.name, file.role, {}, 0});
+  }
+  clock.timed("pack", [&] { write_bundle(staged, manifest); });
+  result.bundle = staged.target();
+  result.steps = clock.take();
+  return result;
+}
+
+}  // namespace pajamas

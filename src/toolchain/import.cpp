@@ -1,0 +1,95 @@
+// Dispatch by format and family. The readers are io/, the families models/.
+#include "toolchain/import.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/digest.h"
+#include "base/files.h"
+#include "bundle/bundle.h"
+#include "graph/checker.h"
+#include "io/onnx_reader.h"
+#include "pajamas/error.h"
+
+namespace pajamas {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::uint64_t kMaxLabelBytes = 64ULL << 20;
+
+ImportedModel import_onnx(const fs::path& source, const ImportHints& hints) {
+  ImportedModel imported;
+  imported.name = folder_name(source.stem().string());
+  imported.format = "onnx";
+  Model model = read_onnx(source);
+  try {
+    check_model(model);
+    Recognition recognition = recognise_model(model, hints);
+    imported.family = std::move(recognition.family);
+    imported.task = std::move(recognition.task);
+  } catch (const Error& error) {
+    throw error.with_context(source.string());
+  }
+  imported.parts.push_back({"model", std::move(model)});
+  return imported;
+}
+
+ImportedModel import_folder(const fs::path& source, const ImportHints& hints) {
+  if (!fs::exists(source / "config.json")) {
+    throw Error(ErrorKind::kBadInput, "is a folder without config.json", source.string(),
+                "give an .onnx file or a Hugging Face checkpoint folder (config.json and model.safetensors)");
+  }
+  ImportedModel imported = load_checkpoint_folder(source, hints);
+  if (imported.name.empty()) imported.name = fs::absolute(source).lexically_normal().filename().string();
+  imported.name = folder_name(imported.name);
+  for (const ImportedPart& part : imported.parts) check_model(part.model);
+  return imported;
+}
+
+}  // namespace
+
+ImportedModel import_model(const fs::path& source, const ImportHints& hints, const Progress& progress) {
+  progress.step("Reading " + source.filename().string());
+  std::error_code error;
+  if (!fs::exists(source, error)) {
+    throw Error(ErrorKind::kBadInput, "there is no such file or folder", source.string(), "check the path");
+  }
+  if (!fs::is_directory(source, error)) return import_onnx(source, hints);
+  if (fs::exists(source / kManifestFileName, error)) {
+    throw Error(ErrorKind::kBadInput, "is a bundle, not a model to build from", source.string(),
+                "give the .onnx file or checkpoint folder that the bundle was built from");
+  }
+  return import_folder(source, hints);
+}
+
+std::string source_digest(const fs::path& source) {
+  if (!fs::is_directory(source)) return sha256_hex_of_file(source);
+  std::vector<std::string> lines;
+  for (const auto& entry : fs::directory_iterator(source)) {
+    const std::string name = entry.path().filename().string();
+    const std::string ending = entry.path().extension().string();
+    if (!entry.is_regular_file() || (ending != ".json" && ending != ".safetensors" && ending != ".txt")) continue;
+    lines.push_back(name + " " + sha256_hex_of_file(entry.path()) + "\n");
+  }
+  std::sort(lines.begin(), lines.end());
+  std::string all;
+  for (const std::string& line : lines) all += line;
+  return sha256_hex(std::as_bytes(std::span(all.data(), all.size())));
+}
+
+std::vector<std::string> read_labels(const fs::path& path) {
+  std::vector<std::string> labels;
+  std::string line;
+  for (const char c : read_file(path, kMaxLabelBytes) + "\n") {
+    if (c == '\n') {
+      labels.push_back(std::exchange(line, {}));
+    } else if (c != '\r') {
+      line += c;
+    }
+  }
+  while (!labels.empty() && labels.back().empty()) labels.pop_back();
+  if (labels.empty()) throw Error(ErrorKind::kBadInput, "holds no labels", path.string(), "write one label a line");
+  return labels;
+}
+
+}  // namespace pajamas

@@ -1,0 +1,167 @@
+// Gathering what a proof needs. See prove_bundle.h; the comparison itself is verify/proof.cpp.
+#include "toolchain/prove_bundle.h"
+
+#include <unistd.h>
+
+#include "base/json_reader.h"
+#include "base/log.h"
+#include "engine/engine_loader.h"
+#include "io/onnx_reader.h"
+#include "pajamas/error.h"
+#include "targets/registry.h"
+#include "toolchain/build.h"
+#include "toolchain/import.h"
+#include "toolchain/real_inputs.h"
+
+namespace pajamas {
+namespace fs = std::filesystem;
+namespace {
+
+/// A folder that lives as long as the engine compiled into it.
+class ScratchFolder {
+ public:
+  ScratchFolder() {
+    std::string name = (fs::temp_directory_path() / "pajamas-proof-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) {
+      throw Error(ErrorKind::kBadInput, "cannot make a temporary folder", fs::temp_directory_path().string(),
+                  "set TMPDIR to a folder that can be written");
+    }
+    path_ = name;
+  }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+std::shared_ptr<const Engine> load_compiled_at(const fs::path& directory, const std::string& part,
+                                               const CompiledPart& compiled, const BuildPlan& plan,
+                                               bool is_exact_fp32) {
+  LoadRequest load;
+  load.directory = directory;
+  load.part = part;
+  load.files = compiled.files;
+  load.open = [&](const CompiledFile& file) { return MappedFile::open(directory / file.name); };
+  load.facts = compiled.facts;
+  load.plan = plan;
+  load.options = {plan.num_threads, is_exact_fp32};
+  return find_target(plan.target).load(load);
+}
+
+/// Compiles a model with more outputs for the comparison of inner values. The files are gone once the engine is loaded:
+/// targets read or map them at load.
+std::shared_ptr<const Engine> compile_scratch(const Model& model, const std::string& part, const BuildPlan& plan,
+                                              const Progress& progress) {
+  const ScratchFolder folder;
+  const CompiledPart compiled = find_target(plan.target).compile({model, plan, part, folder.path(), progress});
+  return load_compiled_at(folder.path(), part, compiled, plan, false);
+}
+
+fs::path find_source(const Bundle& bundle, const std::optional<fs::path>& given) {
+  const std::string manifest_path = (bundle.directory() / kManifestFileName).string();
+  const JsonReader source(bundle.manifest().source, manifest_path, "source");
+  const fs::path path = given ? *given : fs::path(source.string("path"));
+  if (!fs::exists(path)) {
+    throw Error(ErrorKind::kBadInput, given ? "there is no such file or folder" : "the model is no longer there",
+                path.string(), "name the model with --source");
+  }
+  if (source_digest(path) != source.string("sha256")) {
+    throw Error(ErrorKind::kBadInput, "is not the model that the bundle was built from: its SHA-256 differs",
+                path.string(), "name the right model with --source, or build the bundle again from this one");
+  }
+  return path;
+}
+
+/// The lowered model: the bytes in the bundle where the target keeps them, else the source lowered again.
+Model lowered_model(const Bundle& bundle, const ManifestPart& part, const Model& source, const BuildPlan& plan,
+                    const Progress& progress) {
+  for (const BundleFile& file : part.files) {
+    if (file.name == part.name + ".onnx") {
+      bundle.open_checked(file);
+      return read_onnx(bundle.directory() / file.name);
+    }
+  }
+  return lower(source, find_target(plan.target), plan, progress).model;
+}
+
+}  // namespace
+
+std::shared_ptr<const Engine> load_compiled(const fs::path& directory, const std::string& part,
+                                            const CompiledPart& compiled, const BuildPlan& plan, bool is_exact_fp32) {
+  try {
+    return load_compiled_at(directory, part, compiled, plan, is_exact_fp32);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kDeviceMissing) throw;
+    log().info("the engine is not run here: {}", error.what());
+    return nullptr;
+  }
+}
+
+Proof prove_part(const PartToProve& part, const BuildPlan& plan, const TaskFacts& task, const ProveOptions& options) {
+  ProofRequest request{.source = *part.source, .source_file = part.source_file, .lowered = *part.lowered};
+  request.engine = part.engine.get();
+  request.exact_engine = part.exact_engine.get();
+  request.precision = plan.precision;
+  request.real_inputs = read_real_inputs(options.images, task, part.name, part.source->graph);
+  request.profiles = plan.profiles;
+  request.is_per_layer = options.is_per_layer;
+  if (part.engine) {
+    request.compile_with_outputs = [&](const Model& model) {
+      return compile_scratch(model, part.name, plan, options.progress);
+    };
+  }
+  request.num_threads = options.num_threads;
+  request.seed = options.seed;
+  request.progress = options.progress;
+  return prove(request);
+}
+
+std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<fs::path>& source,
+                                    const ProveOptions& options) {
+  const Manifest& manifest = bundle.manifest();
+  bundle.verify_digests();
+  const fs::path source_path = find_source(bundle, source);
+  const std::string manifest_path = (bundle.directory() / kManifestFileName).string();
+  const BuildPlan plan = parse_build_plan(JsonReader(manifest.plan, manifest_path, "plan"));
+  ImportHints hints;
+  const JsonReader source_json(manifest.source, manifest_path, "source");
+  if (source_json.has("hints")) {
+    hints.task = source_json.member("hints").string_or("task", "");
+    hints.head = source_json.member("hints").string_or("head", "");
+  }
+  const ImportedModel imported = import_model(source_path, hints, options.progress);
+  std::vector<PartProof> proofs;
+  for (const ManifestPart& part : manifest.parts) {
+    const ImportedPart* source_part = nullptr;
+    for (const ImportedPart& candidate : imported.parts) {
+      if (candidate.name == part.name) source_part = &candidate;
+    }
+    if (source_part == nullptr) {
+      throw Error(ErrorKind::kBadInput, "the model has no part '" + part.name + "', which the bundle has",
+                  source_path.string(), "build the bundle again");
+    }
+    const Model lowered = lowered_model(bundle, part, source_part->model, plan, options.progress);
+    PartToProve to_prove;
+    to_prove.name = part.name;
+    to_prove.source = &source_part->model;
+    if (imported.format == "onnx") to_prove.source_file = source_path;
+    to_prove.lowered = &lowered;
+    try {
+      to_prove.engine = load_engine(bundle, part.name, {options.num_threads, false});
+      to_prove.exact_engine = load_engine(bundle, part.name, {options.num_threads, true});
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kDeviceMissing) throw;
+      log().info("the engine is not run here: {}", error.what());
+    }
+    proofs.push_back({part.name, prove_part(to_prove, plan, manifest.task, options)});
+  }
+  return proofs;
+}
+
+}  // namespace pajamas
