@@ -1,0 +1,36 @@
+// Shared parts of the commands: output and common options. The progress line is progress_line.cpp.
+#include "cli.h"
+
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "base/log.h"
+
+namespace pajamas::cli {
+
+void add_common_options(CLI::App& app, Context& context) {
+  app.add_flag("--json", context.is_json, "Print one JSON document on stdout");
+  app.add_option_function<std::string>(
+         "--log-level", [](const std::string& level) { set_log_level(level); },
+         "trace, debug, info, warn (default), error or off; logs go to stderr")
+      ->type_name("LEVEL");
+}
+
+void add_threads_option(CLI::App& app, int& num_threads) {
+  app.add_option("--threads", num_threads, "CPU threads to use (default: all)")->check(CLI::Range(1, 4096));
+}
+
+void print_json(const nlohmann::json& json) {
+  // Names from model files may hold any bytes: what is not UTF-8 is replaced rather than refused.
+  std::cout << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n' << std::flush;
+}
+
+double to_ms(std::chrono::nanoseconds time) { return std::chrono::duration<double, std::milli>(time).count(); }
+
+std::string format_time(std::chrono::nanoseconds time) {
+  const double ms = to_ms(time);
+  return ms >= 10'000 ? fmt::format("{:.1f} s", ms / 1000) : fmt::format("{:.2f} ms", ms);
+}
+
+}  // namespace pajamas::cli

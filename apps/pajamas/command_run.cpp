@@ -1,0 +1,239 @@
+// pajamas run: pictures through a bundle, by the bundle's task.
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <iostream>
+
+#include "bundle/bundle.h"
+#include "cli.h"
+#include "pajamas/classification.h"
+#include "pajamas/detection.h"
+#include "pajamas/embedding.h"
+#include "pajamas/error.h"
+
+namespace pajamas::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct RunOptions {
+  fs::path bundle;
+  std::vector<fs::path> images;
+  double threshold = -1;
+  double iou_threshold = -1;
+  int max_detections = 0;
+  bool is_agnostic = false;
+  fs::path annotate_path;
+  int top_k = 5;
+  std::vector<std::string> labels;
+  std::string prompt = "a photo of a {}";
+  std::vector<std::string> texts;
+  int num_threads = 0;
+};
+
+nlohmann::json timing_json(const TaskTiming& timing, std::chrono::nanoseconds decode) {
+  return {{"decode_ms", to_ms(decode)},
+          {"preprocess_ms", to_ms(timing.preprocess)},
+          {"inference_ms", to_ms(timing.inference)},
+          {"postprocess_ms", to_ms(timing.postprocess)}};
+}
+
+nlohmann::json class_json(const Classification& item) {
+  return {{"label", item.label}, {"class_index", item.class_index}, {"score", item.score}};
+}
+
+/// A decoded picture and how long that took.
+struct LoadedImage {
+  Image image;
+  std::chrono::nanoseconds time{0};
+};
+
+LoadedImage load(const fs::path& path) {
+  const auto start = std::chrono::steady_clock::now();
+  LoadedImage loaded{read_image(path), {}};
+  loaded.time = std::chrono::steady_clock::now() - start;
+  return loaded;
+}
+
+nlohmann::json image_json(const fs::path& path, const Image& image) {
+  return {{"image", path.string()}, {"width_px", image.width_px}, {"height_px", image.height_px}};
+}
+
+/// Where the annotated form of `image` goes: the path itself for one picture, a folder for several.
+fs::path annotated_path(const RunOptions& options, const fs::path& image) {
+  if (options.images.size() == 1) return options.annotate_path;
+  return options.annotate_path / image.filename();
+}
+
+void prepare_annotation(const RunOptions& options) {
+  if (options.annotate_path.empty() || options.images.size() == 1) return;
+  std::error_code error;
+  fs::create_directories(options.annotate_path, error);
+  if (error) {
+    throw Error(ErrorKind::kBadInput, "cannot be made a folder for the annotated pictures: " + error.message(),
+                options.annotate_path.string(), "with several pictures --annotate takes a folder");
+  }
+}
+
+nlohmann::json run_detection(const RunOptions& options, const Context& context) {
+  DetectorOptions detector_options;
+  if (options.threshold >= 0) detector_options.score_threshold = options.threshold;
+  if (options.iou_threshold >= 0) detector_options.iou_threshold = options.iou_threshold;
+  if (options.max_detections > 0) detector_options.max_detections = options.max_detections;
+  detector_options.is_nms_class_agnostic = options.is_agnostic;
+  detector_options.num_threads = options.num_threads;
+  Detector detector(options.bundle, detector_options);
+  prepare_annotation(options);
+  nlohmann::json results = nlohmann::json::array();
+  for (const fs::path& path : options.images) {
+    context.cancel->check("running " + path.string());
+    const LoadedImage loaded = load(path);
+    const DetectionResult result = detector.detect(loaded.image);
+    nlohmann::json entry = image_json(path, loaded.image);
+    entry["detections"] = nlohmann::json::array();
+    for (const Detection& detection : result.detections) {
+      const BoxXyxyPx& box = detection.box;
+      entry["detections"].push_back({{"label", detection.label},
+                                     {"class_index", detection.class_index},
+                                     {"score", detection.score},
+                                     {"box_px", {box.x1, box.y1, box.x2, box.y2}}});
+      if (!context.is_json) {
+        std::cout << fmt::format("{}: {} {:.3f} [{:.1f}, {:.1f}, {:.1f}, {:.1f}]\n", path.string(), detection.label,
+                                 detection.score, box.x1, box.y1, box.x2, box.y2);
+      }
+    }
+    if (!context.is_json && result.detections.empty()) std::cout << path.string() << ": nothing found\n";
+    entry["timing"] = timing_json(result.timing, loaded.time);
+    if (!options.annotate_path.empty()) {
+      const fs::path target = annotated_path(options, path);
+      write_image(annotate(loaded.image, result.detections), target);
+      entry["annotated"] = target.string();
+    }
+    results.push_back(std::move(entry));
+  }
+  return results;
+}
+
+void print_classes(const fs::path& path, std::span<const Classification> classes) {
+  for (const Classification& item : classes) {
+    std::cout << fmt::format("{}: {} {:.4f}\n", path.string(), item.label, item.score);
+  }
+}
+
+nlohmann::json run_classification(const RunOptions& options, const Context& context) {
+  Classifier classifier(options.bundle, {options.top_k, options.num_threads});
+  nlohmann::json results = nlohmann::json::array();
+  for (const fs::path& path : options.images) {
+    context.cancel->check("running " + path.string());
+    const LoadedImage loaded = load(path);
+    const ClassificationResult result = classifier.classify(loaded.image);
+    nlohmann::json entry = image_json(path, loaded.image);
+    entry["classes"] = nlohmann::json::array();
+    for (const Classification& item : result.classes) entry["classes"].push_back(class_json(item));
+    entry["timing"] = timing_json(result.timing, loaded.time);
+    if (!context.is_json) print_classes(path, result.classes);
+    results.push_back(std::move(entry));
+  }
+  return results;
+}
+
+void print_vector(const std::string& name, std::span<const float> values) {
+  std::cout << fmt::format("{}: {} values [", name, values.size());
+  const std::size_t shown = std::min<std::size_t>(values.size(), 6);
+  for (std::size_t i = 0; i < shown; ++i) std::cout << fmt::format("{}{:.4f}", i > 0 ? ", " : "", values[i]);
+  std::cout << (shown < values.size() ? ", ...]\n" : "]\n");
+}
+
+nlohmann::json run_embedding(const RunOptions& options, const Context& context) {
+  Embedder embedder(options.bundle, {true, options.num_threads});
+  nlohmann::json results = nlohmann::json::array();
+  for (const fs::path& path : options.images) {
+    context.cancel->check("running " + path.string());
+    const LoadedImage loaded = load(path);
+    nlohmann::json entry = image_json(path, loaded.image);
+    if (!options.labels.empty()) {
+      const auto classes = embedder.classify_zero_shot(loaded.image, options.labels, options.prompt);
+      entry["classes"] = nlohmann::json::array();
+      for (const Classification& item : classes) entry["classes"].push_back(class_json(item));
+      if (!context.is_json) print_classes(path, classes);
+    } else {
+      const EmbeddingResult result = embedder.embed_image(loaded.image);
+      entry["embedding"] = result.values;
+      entry["timing"] = timing_json(result.timing, loaded.time);
+      if (!context.is_json) print_vector(path.string(), result.values);
+    }
+    results.push_back(std::move(entry));
+  }
+  for (const std::string& text : options.texts) {
+    const EmbeddingResult result = embedder.embed_text(text);
+    results.push_back({{"text", text}, {"embedding", result.values}});
+    if (!context.is_json) print_vector("\"" + text + "\"", result.values);
+  }
+  return results;
+}
+
+/// Options that the bundle's task does not have are refused, not ignored.
+void require_task_option(const CLI::App& app, const std::string& task, const std::string& wanted_task,
+                         std::initializer_list<const char*> names) {
+  if (task == wanted_task) return;
+  for (const char* name : names) {
+    if (app.count(name) > 0) {
+      throw Error(ErrorKind::kUsage, std::string(name) + " is for " + wanted_task + ", the bundle's task is " + task,
+                  {}, "leave it out");
+    }
+  }
+}
+
+int run_run(const RunOptions& options, const CLI::App& app, const Context& context) {
+  const std::string task = Bundle::open(options.bundle).manifest().task.name;
+  require_task_option(app, task, "detection", {"--threshold", "--iou", "--max-detections", "--agnostic", "--annotate"});
+  require_task_option(app, task, "classification", {"--top-k"});
+  require_task_option(app, task, "embedding", {"--labels", "--prompt", "--text"});
+  if (options.images.empty() && options.texts.empty()) {
+    throw Error(ErrorKind::kUsage, "no picture was given", {}, "name one or more JPEG, PNG, WebP or BMP files");
+  }
+  nlohmann::json results;
+  if (task == "detection") {
+    results = run_detection(options, context);
+  } else if (task == "classification") {
+    results = run_classification(options, context);
+  } else if (task == "embedding") {
+    results = run_embedding(options, context);
+  } else {
+    throw Error(ErrorKind::kUnsupported, "the bundle's task is not known, so it cannot take pictures",
+                options.bundle.string(), "build it again with --task and, for a detector, --head");
+  }
+  if (context.is_json) {
+    print_json({{"bundle", options.bundle.string()}, {"task", task}, {"results", std::move(results)}});
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command add_run_command(CLI::App& app, Context& context) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* command = app.add_subcommand("run", "Run a bundle on pictures");
+  command->add_option("bundle", options->bundle, "Folder of the bundle")->required();
+  command->add_option("images", options->images, "JPEG, PNG, WebP or BMP files");
+  command->add_option("--threshold", options->threshold, "Detection: least score, 0..1 (default: the bundle's)")
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--iou", options->iou_threshold, "Detection: overlap that NMS allows, 0..1")
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--max-detections", options->max_detections, "Detection: most boxes a picture")
+      ->check(CLI::Range(1, 1'000'000));
+  command->add_flag("--agnostic", options->is_agnostic, "Detection: one box per place whatever the class");
+  command->add_option("--annotate", options->annotate_path,
+                      "Detection: write the picture with boxes here (several pictures: a folder)");
+  command->add_option("--top-k", options->top_k, "Classification: how many classes (default 5)")
+      ->check(CLI::Range(1, 1'000'000));
+  command->add_option("--labels", options->labels, "Embedding: classify by these labels, for example cat,dog")
+      ->delimiter(',');
+  command->add_option("--prompt", options->prompt, "Embedding: text around each label (default \"a photo of a {}\")");
+  command->add_option("--text", options->texts, "Embedding: a text to embed; repeatable");
+  add_threads_option(*command, options->num_threads);
+  add_common_options(*command, context);
+  return {command, [options, command, &context] { return run_run(*options, *command, context); }};
+}
+
+}  // namespace pajamas::cli

@@ -1,0 +1,104 @@
+// The pajamas program: parses the command line, runs one command, and turns every error into one message and an exit
+// code (docs/cli.md). The commands are command_*.cpp.
+#include <signal.h>
+
+#include <csignal>
+#include <cstring>
+#include <exception>
+#include <iostream>
+#include <new>
+
+#include "base/log.h"
+#include "cli.h"
+#include "pajamas/error.h"
+#include "toolchain/version.h"
+#ifdef PAJAMAS_TARGET_TENSORRT
+#include "targets/tensorrt/builder_process.h"
+#endif
+
+namespace pajamas::cli {
+namespace {
+
+CancelToken& cancel_token() {
+  static CancelToken token;
+  return token;
+}
+
+/// First Ctrl-C asks the work to stop cleanly; a second one ends the process at once, by the default action.
+extern "C" void on_interrupt(int signal_number) {
+  cancel_token().cancel();
+  std::signal(signal_number, SIG_DFL);
+}
+
+void catch_interrupts() {
+  cancel_token();  // constructed before a handler can run
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+/// Prints the error as text on stderr, or with --json as a document on stdout too, so that scripts need not parse text.
+int report(const Error& error, bool is_json) {
+  std::cerr << "pajamas: " << (error.where().empty() ? "" : error.where() + ": ") << error.message() << '\n';
+  if (!error.remedy().empty()) std::cerr << "  what to do: " << error.remedy() << '\n';
+  if (is_json) {
+    print_json({{"error",
+                 {{"kind", to_string(error.kind())},
+                  {"message", error.message()},
+                  {"where", error.where()},
+                  {"remedy", error.remedy()}}}});
+  }
+  return exit_code(error.kind());
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{
+      "llama-pajamas: takes models from the formats they are published in, builds optimised engines, proves that each\n"
+      "still computes what the model computes, measures it and runs it.",
+      "pajamas"};
+  app.set_version_flag("--version", program_version());
+  app.require_subcommand(1);
+  app.fallthrough(false);
+  Context context;
+  context.cancel = &cancel_token();
+  const Command commands[] = {
+      add_build_command(app, context), add_run_command(app, context),     add_verify_command(app, context),
+      add_bench_command(app, context), add_inspect_command(app, context), add_doctor_command(app, context),
+  };
+  try {
+    app.parse(argc, argv);
+    for (const Command& command : commands) {
+      if (command.app->parsed()) return command.run();
+    }
+    return exit_code(ErrorKind::kUsage);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
+      return app.exit(error);  // --help, --version
+    std::cerr << "pajamas: " << error.what() << "\n  what to do: see `pajamas "
+              << (app.get_subcommands().empty() ? "" : app.get_subcommands().front()->get_name() + " ") << "--help`\n";
+    return exit_code(ErrorKind::kUsage);
+  } catch (const Error& error) {
+    return report(error, context.is_json);
+  } catch (const std::bad_alloc&) {
+    return report(Error(ErrorKind::kBadInput, "out of memory", {}, "use a smaller model or batch, or more memory"),
+                  context.is_json);
+  } catch (const std::exception& error) {
+    return report(Error(ErrorKind::kInternal, error.what(), {}, "this is a fault of pajamas: please report it"),
+                  context.is_json);
+  }
+}
+
+}  // namespace
+}  // namespace pajamas::cli
+
+int main(int argc, char** argv) {
+  // A TensorRT build runs in a child process, which is this program again: see targets/tensorrt/builder_process.h.
+#ifdef PAJAMAS_TARGET_TENSORRT
+  if (const auto code = pajamas::run_builder_child(argc, argv)) return *code;
+#endif
+  pajamas::cli::catch_interrupts();
+  return pajamas::cli::run(argc, argv);
+}
