@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "graph/interpreter/support.h"
+#include "graph/operator_types.h"
 
 namespace pajamas {
 namespace {
@@ -23,6 +24,24 @@ const KernelEntry* find_kernel(const Node& node) {
 }
 
 bool is_half(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBfloat16; }
+
+/// Inputs that share a type variable must be of one type; the widening below would hide a mix.
+void check_types(const Call& call) {
+  const OperatorTypes* types = find_operator_types(call.node.op_type, call.opset);
+  if (types == nullptr) return;
+  for (std::size_t i = 0; i < call.inputs.size(); ++i) {
+    if (call.inputs[i] == nullptr) continue;
+    const auto variable = types->input_variable(i);
+    for (std::size_t k = 0; k < i && !variable.empty(); ++k) {
+      if (call.inputs[k] == nullptr || types->input_variable(k) != variable) continue;
+      if (call.inputs[k]->dtype() != call.inputs[i]->dtype()) {
+        call.fail(std::string("inputs of types ") + to_string(call.inputs[k]->dtype()) + " and " +
+                  to_string(call.inputs[i]->dtype()) + " are mixed");
+      }
+      break;
+    }
+  }
+}
 
 std::vector<Tensor> evaluate_widened(const KernelEntry& entry, const Call& call) {
   std::vector<Tensor> wide(call.inputs.size());
@@ -255,7 +274,15 @@ std::vector<Tensor> evaluate_node(const Node& node, std::span<const Tensor* cons
     throw Error(ErrorKind::kUnsupported, "the interpreter does not know the operator", node.describe());
   }
   const Call call{node, inputs, opset, limits.max_output_bytes};
-  std::vector<Tensor> outputs = entry->is_half_widened ? evaluate_widened(*entry, call) : entry->kernel(call);
+  check_types(call);
+  std::vector<Tensor> outputs;
+  try {
+    outputs = entry->is_half_widened ? evaluate_widened(*entry, call) : entry->kernel(call);
+  } catch (const Error& error) {
+    // Shapes and tensors do not know for which node they are made.
+    if (error.where().empty()) throw error.with_context(node.describe());
+    throw;
+  }
   outputs.resize(std::max(outputs.size(), node.outputs.size()));
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
     if (!node.outputs[i].empty() && outputs[i].dtype() == DType::kUndefined) {

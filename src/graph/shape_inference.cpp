@@ -266,6 +266,19 @@ class Walker {
   void set_types(Site& site) const {
     const OperatorTypes* types = find_operator_types(site.node.op_type, opset_);
     if (types == nullptr) return;
+    for (std::size_t i = 0; i < site.inputs.size(); ++i) {
+      const auto variable = types->input_variable(i);
+      const DType own = site.inputs[i] != nullptr ? site.inputs[i]->dtype : DType::kUndefined;
+      if (variable.empty() || own == DType::kUndefined) continue;
+      for (std::size_t k = 0; k < i; ++k) {
+        const DType other = site.inputs[k] != nullptr ? site.inputs[k]->dtype : DType::kUndefined;
+        if (other == DType::kUndefined || types->input_variable(k) != variable) continue;
+        if (own != other) {
+          site.fail(std::string("inputs of types ") + to_string(other) + " and " + to_string(own) + " are mixed");
+        }
+        break;
+      }
+    }
     for (std::size_t i = 0; i < site.outputs.size(); ++i) {
       const auto variable = types->output_variable(i);
       if (variable.empty()) continue;

@@ -48,6 +48,8 @@ class Extent {
   std::map<Monomial, std::int64_t> terms_;  ///< No zero coefficients.
 };
 
+Extent floor_divide(const Extent& a, const Extent& b);
+std::optional<Extent> divide_exactly(const Extent& a, const Extent& b);
 Extent product(const std::vector<Extent>& extents);
 
 }  // namespace pajamas
