@@ -38,6 +38,7 @@ void catch_interrupts() {
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // A file size limit is an error of write, with its reason, not the end.
 }
 
 /// Prints the error as text on stderr, or with --json as a document on stdout too, so that scripts need not parse text.
@@ -65,8 +66,11 @@ int run(int argc, char** argv) {
   Context context;
   context.cancel = &cancel_token();
   const Command commands[] = {
-      add_build_command(app, context), add_run_command(app, context),     add_verify_command(app, context),
-      add_bench_command(app, context), add_inspect_command(app, context), add_doctor_command(app, context),
+      add_build_command(app, context),   add_run_command(app, context),     add_verify_command(app, context),
+      add_bench_command(app, context),   add_inspect_command(app, context), add_doctor_command(app, context),
+#ifdef PAJAMAS_TARGET_TENSORRT
+      add_trtexec_command(app, context),
+#endif
   };
   try {
     app.parse(argc, argv);
