@@ -223,7 +223,8 @@ TEST_F(CliTest, SsdFindsTheBusAndThePersons) {
   EXPECT_EQ(schema_violations(run.json(), "run"), "");
   int num_buses = 0;
   int num_persons = 0;
-  for (const auto& detection : run.json()["results"][0]["detections"]) {
+  const nlohmann::json bus_json = run.json();
+  for (const auto& detection : bus_json["results"][0]["detections"]) {
     num_buses += detection["label"] == "bus" ? 1 : 0;
     num_persons += detection["label"] == "person" ? 1 : 0;
   }
@@ -235,13 +236,14 @@ TEST_F(CliTest, SsdFindsTheBusAndThePersons) {
   const nlohmann::json truth = nlohmann::json::parse(read_file(kDeps / "data/voc.json"));
   const ProgramRun voc = pajamas({"run", path("b"), (kDeps / "data/voc.jpg").string(), "--threshold", "0.3", "--json"});
   ASSERT_EQ(voc.exit_code, 0) << voc.errors;
+  const nlohmann::json voc_json = voc.json();
   int num_found = 0;
   int num_true = 0;
   for (const auto& object : truth["boxes"]) {
     if (object["label"] != "person") continue;
     ++num_true;
     const nlohmann::json box = {object["x1"], object["y1"], object["x2"], object["y2"]};
-    for (const auto& detection : voc.json()["results"][0]["detections"]) {
+    for (const auto& detection : voc_json["results"][0]["detections"]) {
       if (detection["label"] == "person" && iou(box, detection["box_px"]) >= 0.5) {
         ++num_found;
         break;
@@ -256,20 +258,21 @@ TEST_F(CliTest, EfficientNetNamesThePhotos) {
   const fs::path model = kDeps / "models/efficientnet_lite0.onnx";
   ASSERT_EQ(pajamas({"build", model.string(), "--target", "openvino", "-o", path("b")}).exit_code, 0);
   std::vector<std::string> arguments = {"run", path("b"), "--top-k", "1", "--json"};
-  for (const auto& entry : fs::recursive_directory_iterator(kDeps / "data/foolbox")) {
+  for (const auto& entry : fs::directory_iterator(kDeps / "data/foolbox")) {
     if (entry.path().extension() == ".jpg") arguments.push_back(entry.path().string());
   }
   const ProgramRun run = pajamas(arguments);
   ASSERT_EQ(run.exit_code, 0) << run.errors;
   EXPECT_EQ(schema_violations(run.json(), "run"), "");
   int num_right = 0;
-  for (const auto& result : run.json()["results"]) {
+  const nlohmann::json json = run.json();
+  for (const auto& result : json["results"]) {
     // imagenet_NN_LABEL.jpg: the class index stands in the name.
     const std::string name = fs::path(result["image"].get<std::string>()).stem().string();
     const int label = std::stoi(name.substr(name.rfind('_') + 1));
     num_right += result["classes"][0]["class_index"].get<int>() == label ? 1 : 0;
   }
-  EXPECT_EQ(run.json()["results"].size(), 20U);
+  EXPECT_EQ(json["results"].size(), 20U);
   EXPECT_GE(num_right, 18);
 }
 
