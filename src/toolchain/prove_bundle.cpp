@@ -97,7 +97,8 @@ std::shared_ptr<const Engine> load_compiled(const fs::path& directory, const std
   try {
     return load_compiled_at(directory, part, compiled, plan, is_exact_fp32);
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kDeviceMissing) throw;
+    // No device, or one of another generation: what was built ahead of time for other machines cannot run here.
+    if (error.kind() != ErrorKind::kDeviceMissing && error.kind() != ErrorKind::kUnsupported) throw;
     log().info("the engine is not run here: {}", error.what());
     return nullptr;
   }
@@ -156,7 +157,7 @@ std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<fs
       to_prove.engine = load_engine(bundle, part.name, {options.num_threads, false});
       to_prove.exact_engine = load_engine(bundle, part.name, {options.num_threads, true});
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kDeviceMissing) throw;
+      if (error.kind() != ErrorKind::kDeviceMissing && error.kind() != ErrorKind::kUnsupported) throw;
       log().info("the engine is not run here: {}", error.what());
     }
     proofs.push_back({part.name, prove_part(to_prove, plan, manifest.task, options)});

@@ -36,8 +36,8 @@ struct PartToProve {
 
 Proof prove_part(const PartToProve& part, const BuildPlan& plan, const TaskFacts& task, const ProveOptions& options);
 
-/// The engine of freshly compiled files, or null when this machine lacks the device: that is what building ahead of
-/// time is for.
+/// The engine of freshly compiled files, or null when this machine lacks a device that can run them: that is what
+/// building ahead of time is for.
 std::shared_ptr<const Engine> load_compiled(const std::filesystem::path& directory, const std::string& part,
                                             const CompiledPart& compiled, const BuildPlan& plan, bool is_exact_fp32);
 
