@@ -9,6 +9,7 @@
 #include "graph/inline_functions.h"
 #include "pajamas/error.h"
 #include "targets/registry.h"
+#include "tasks/registry.h"
 #include "toolchain/import.h"
 #include "toolchain/prove_bundle.h"
 #include "toolchain/version.h"
@@ -163,6 +164,9 @@ BuildResult build(const BuildRequest& request) {
       const CompiledPart compiled = clock.timed("compile", [&] {
         return target.compile({lowered.model, plan, part.name, staged.path(), progress});
       });
+      if (imported.task.name != "none") {
+        find_task(imported.task.name).check(imported.task, part.name, compiled.inputs, compiled.outputs);
+      }
       const Proof proof = clock.timed("verify", [&] {
         PartToProve to_prove;
         to_prove.name = part.name;

@@ -57,10 +57,10 @@ std::shared_ptr<const Engine> load_compiled_at(const fs::path& directory, const 
 /// Compiles a model with more outputs for the comparison of inner values. The files are gone once the engine is loaded:
 /// targets read or map them at load.
 std::shared_ptr<const Engine> compile_scratch(const Model& model, const std::string& part, const BuildPlan& plan,
-                                              const Progress& progress) {
+                                              bool is_exact_fp32, const Progress& progress) {
   const ScratchFolder folder;
   const CompiledPart compiled = find_target(plan.target).compile({model, plan, part, folder.path(), progress});
-  return load_compiled_at(folder.path(), part, compiled, plan, false);
+  return load_compiled_at(folder.path(), part, compiled, plan, is_exact_fp32);
 }
 
 fs::path find_source(const Bundle& bundle, const std::optional<fs::path>& given) {
@@ -113,8 +113,8 @@ Proof prove_part(const PartToProve& part, const BuildPlan& plan, const TaskFacts
   request.profiles = plan.profiles;
   request.is_per_layer = options.is_per_layer;
   if (part.engine) {
-    request.compile_with_outputs = [&](const Model& model) {
-      return compile_scratch(model, part.name, plan, options.progress);
+    request.compile_with_outputs = [&](const Model& model, bool is_exact_fp32) {
+      return compile_scratch(model, part.name, plan, is_exact_fp32, options.progress);
     };
   }
   request.num_threads = options.num_threads;

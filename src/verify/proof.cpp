@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/digest.h"
+#include "graph/shape_inference.h"
 #include "io/onnx_writer.h"
 #include "pajamas/error.h"
 #include "verify/input_cases.h"
@@ -326,6 +327,21 @@ ProvenCandidate lowered_candidate(const Context& context, const std::shared_ptr<
   return candidate;
 }
 
+/// The model with inner values as outputs too. Engines need to know what they give, so a value whose type cannot be
+/// inferred is left out: it then counts as not compared.
+Model with_more_outputs(Model model, const std::vector<std::string>& extra) {
+  const auto facts = infer_facts(model);
+  for (const std::string& name : extra) {
+    const ValueFact* fact = facts->find(name);
+    if (fact == nullptr || fact->dtype == DType::kUndefined) continue;
+    ValueInfo output;
+    output.name = name;
+    model.graph.outputs.push_back(std::move(output));
+  }
+  infer_shapes(model);
+  return model;
+}
+
 ProvenCandidate engine_candidate(const Context& context, const Engine& engine, bool is_exact) {
   const auto& request = context.request;
   ProvenCandidate candidate;
@@ -335,19 +351,9 @@ ProvenCandidate engine_candidate(const Context& context, const Engine& engine, b
   const Precision own = request.precision != Precision::kAuto ? request.precision : precision_of(engine);
   candidate.precision = is_exact ? lowered : coarser(own, lowered);
   RunnerWithOutputs with_outputs;
-  if (request.compile_with_outputs && !is_exact) {
-    with_outputs = [&request](const std::vector<std::string>& extra) {
-      Model model = request.lowered;
-      for (const auto& name : extra) {
-        const auto& infos = model.graph.value_infos;
-        const auto known =
-            std::find_if(infos.begin(), infos.end(), [&](const auto& info) { return info.name == name; });
-        ValueInfo output;
-        if (known != infos.end()) output = *known;
-        output.name = name;
-        model.graph.outputs.push_back(std::move(output));
-      }
-      const auto compiled = request.compile_with_outputs(model);
+  if (request.compile_with_outputs) {
+    with_outputs = [&request, is_exact](const std::vector<std::string>& extra) {
+      const auto compiled = request.compile_with_outputs(with_more_outputs(request.lowered, extra), is_exact);
       Runner runner = engine_runner(*compiled);
       // The engine lives as long as the runner.
       runner.run = [compiled, run = std::move(runner.run)](const NamedTensors& inputs) { return run(inputs); };

@@ -39,8 +39,9 @@ struct ProofRequest {
   /// Compare every value that survived the passes, not only the outputs. When an output is past tolerance, the first
   /// such value is looked for anyway.
   bool is_per_layer = false;
-  /// Compiles and loads, at the bundle's precision, a model that is `lowered` with more outputs; may be empty.
-  std::function<std::shared_ptr<const Engine>(const Model&)> compile_with_outputs{};
+  /// Compiles and loads, at the bundle's precision or at float32, a model that is `lowered` with more outputs; may be
+  /// empty.
+  std::function<std::shared_ptr<const Engine>(const Model&, bool is_exact_fp32)> compile_with_outputs{};
   int num_threads = 0;     ///< CPU threads; 0: all.
   std::uint64_t seed = 1;  ///< Of the generated inputs.
   Progress progress{};

@@ -220,7 +220,7 @@ TEST(Proof, JudgesEnginesAndLocatesTheirFaults) {
   Model changed = model;
   perturb(changed, "w2", 3, 0.5F);
   const StandIn wrong(changed, "fp32");
-  const auto compile = [&](const Model& with_outputs) -> std::shared_ptr<const Engine> {
+  const auto compile = [&](const Model& with_outputs, bool) -> std::shared_ptr<const Engine> {
     Model same = with_outputs;
     perturb(same, "w2", 3, 0.5F);
     return std::make_shared<StandIn>(same, "fp32");
