@@ -1,6 +1,6 @@
 // pajamas trtexec: a bare TensorRT engine from an ONNX file, or the time an engine takes on the GPU present, by the
-// options of NVIDIA's trtexec (targets/tensorrt/trtexec_options.h). Without the bundle, task and proof of `pajamas
-// build`.
+// options of NVIDIA's trtexec (targets/tensorrt/trtexec_options.h). Proven like every build, but without the bundle and
+// the task of `pajamas build`.
 #ifdef PAJAMAS_TARGET_TENSORRT
 
 #include <fmt/format.h>
@@ -23,6 +23,7 @@
 #include "targets/tensorrt/trtexec_options.h"
 #include "toolchain/build.h"
 #include "toolchain/import.h"
+#include "toolchain/prove_bundle.h"
 
 namespace pajamas::cli {
 namespace {
@@ -42,12 +43,25 @@ void require_quantised(const Model& model, const std::string& option) {
 nlohmann::json build_engine(const TrtexecOptions& options, const Progress& progress) {
   const Target& target = find_target("tensorrt");
   const BuildPlan plan = target.resolve(options.plan);
-  const ImportedModel imported = import_model(options.onnx, {}, progress);
+  const ImportedModel imported = import_model(options.onnx, {.task = "none", .head = {}, .labels = {}}, progress);
   const Model& source = imported.parts.at(0).model;
   require_quantised(source, options.needs_quantised_model);
   const LoweredModel lowered = lower(source, target, plan, progress);
   if (const Support support = target.supports(lowered.model, plan); !support) {
     throw Error(ErrorKind::kUnsupported, support.reason, options.onnx.string(), support.remedy);
+  }
+  PartToProve to_prove;
+  to_prove.name = "model";
+  to_prove.source = &source;
+  to_prove.source_file = options.onnx;
+  to_prove.lowered = &lowered.model;
+  ProveOptions prove_options;
+  prove_options.progress = progress;
+  const Proof proof = prove_part(to_prove, plan, imported.task, prove_options);
+  if (!proof.is_passed) {
+    throw Error(ErrorKind::kUnsupported,
+                "what TensorRT would be given does not compute what the model computes: " + proof.summary,
+                options.onnx.string(), "leave --fp16 or --bf16 out");
   }
   tensorrt::EngineBuild build;
   build.sms = tensorrt::parse_rtx_sms(plan.gpu_sms);
@@ -83,7 +97,8 @@ nlohmann::json build_engine(const TrtexecOptions& options, const Progress& progr
           {"build_ms", built.outcome.build_seconds * 1000},
           {"builder_ms", static_cast<double>(built.outcome.child.elapsed.count())},
           {"peak_memory_mib", built.outcome.child.peak_memory_bytes >> 20},
-          {"warnings", built.warnings}};
+          {"warnings", built.warnings},
+          {"proof", proof.to_json()}};
 }
 
 /// Values in [0, 1) for floating-point inputs, small counts for integers: what trtexec feeds too.
@@ -177,6 +192,7 @@ void print_build(const nlohmann::json& built) {
                            built.at("precision").get<std::string>(), sms, built.at("builder_ms").get<double>() / 1000,
                            built.at("engine_bytes").get<double>() / 1e6, built.at("library").get<std::string>(),
                            built.at("version").get<std::string>(), built.at("peak_memory_mib").get<long>());
+  std::cerr << "  " << built.at("proof").at("summary").get<std::string>() << '\n';
   for (const auto& profile : built.at("profiles")) {
     std::cerr << fmt::format("  shapes of {}: min {} opt {} max {}\n", profile.at("input").get<std::string>(),
                              profile.at("min").dump(), profile.at("opt").dump(), profile.at("max").dump());

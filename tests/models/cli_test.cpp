@@ -201,6 +201,18 @@ TEST_F(CliTest, InterruptedBuildExitsWith130AndLeavesNothing) {
   EXPECT_EQ(num_entries(folder_.path()), 1U);
 }
 
+TEST_F(CliTest, TrtexecBuildsABareProvenEngine) {
+  const ProgramRun built = pajamas({"trtexec", "--onnx=" + path("relu.onnx"), "--saveEngine=" + path("r.engine"),
+                                    "--fp16", "--minShapes=x:1x4", "--optShapes=x:2x4", "--maxShapes=x:8x4", "--json"});
+  ASSERT_EQ(built.exit_code, 0) << built.errors;
+  EXPECT_EQ(schema_violations(built.json(), "trtexec"), "");
+  EXPECT_TRUE(built.json()["build"]["proof"]["is_passed"].get<bool>());
+  EXPECT_TRUE(fs::exists(folder_ / "r.engine"));
+  expect_failure({"trtexec", "--onnx=" + path("none.onnx"), "--saveEngine=" + path("n.engine")}, 4, "none.onnx");
+  EXPECT_FALSE(fs::exists(folder_ / "n.engine"));
+  EXPECT_EQ(pajamas({"trtexec", "--noSuchFlag"}).exit_code, 2);
+}
+
 /// Intersection over union of two boxes [x1, y1, x2, y2].
 double iou(const nlohmann::json& a, const nlohmann::json& b) {
   const double width =
