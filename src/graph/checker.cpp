@@ -11,6 +11,7 @@
 
 #include "graph/checker_names.h"
 #include "graph/checker_weights.h"
+#include "graph/nested_graphs.h"
 #include "graph/operator_table.h"
 #include "pajamas/error.h"
 
@@ -125,19 +126,6 @@ int type_of(const Attribute& attribute) {
   return numbers[attribute.value.index()];
 }
 
-template <typename Visit>
-void for_each_subgraph(const Node& node, const Visit& visit) {
-  for (const Attribute& attribute : node.attributes) {
-    if (const auto* graph = std::get_if<std::shared_ptr<Graph>>(&attribute.value)) {
-      if (*graph) visit(**graph);
-    } else if (const auto* graphs = std::get_if<std::vector<std::shared_ptr<Graph>>>(&attribute.value)) {
-      for (const auto& nested : *graphs) {
-        if (nested) visit(*nested);
-      }
-    }
-  }
-}
-
 ModelFacts Checker::check() {
   facts_.ir_version = model_.ir_version;
   if (model_.ir_version < kOldestIrVersion) {
@@ -234,7 +222,8 @@ Extent Checker::extent_of_nodes(const std::vector<Node>& nodes) {
     } else {
       add(1);
     }
-    for_each_subgraph(node, [&](const Graph& graph) {
+    for_each_nested_graph(node, [&](const std::shared_ptr<Graph>& nested) {
+      const Graph& graph = *nested;
       const Extent inner = extent_of_graph(graph);
       add(inner.num_nodes);
       total.nesting_depth = std::max(total.nesting_depth, inner.nesting_depth + 1);
@@ -496,7 +485,8 @@ void Checker::check_node(const Node& node, const Scope& scope, const Opsets& ops
   check_operator(node, opsets);
   check_weight_shapes(node, [&scope](std::string_view name) { return scope.shape_of(name); });
   check_control_flow(node);
-  for_each_subgraph(node, [&](const Graph& graph) {
+  for_each_nested_graph(node, [&](const std::shared_ptr<Graph>& nested) {
+    const Graph& graph = *nested;
     try {
       check_graph(graph, &scope, opsets, function);
     } catch (const Error& error) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "graph/nested_graphs.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -149,19 +150,6 @@ std::vector<const ValueInfo*> Graph::required_inputs() const {
 
 namespace {
 
-template <typename Visit>
-void for_each_subgraph(const Node& node, const Visit& visit) {
-  for (const Attribute& attribute : node.attributes) {
-    if (const auto* graph = std::get_if<std::shared_ptr<Graph>>(&attribute.value)) {
-      if (*graph) visit(**graph);
-    } else if (const auto* graphs = std::get_if<std::vector<std::shared_ptr<Graph>>>(&attribute.value)) {
-      for (const auto& nested : *graphs) {
-        if (nested) visit(*nested);
-      }
-    }
-  }
-}
-
 void collect_names(const Graph& graph, std::set<std::string>& names) {
   for (const ValueInfo& value : graph.inputs) names.insert(value.name);
   for (const ValueInfo& value : graph.outputs) names.insert(value.name);
@@ -170,7 +158,7 @@ void collect_names(const Graph& graph, std::set<std::string>& names) {
   for (const Node& node : graph.nodes) {
     names.insert(node.inputs.begin(), node.inputs.end());
     names.insert(node.outputs.begin(), node.outputs.end());
-    for_each_subgraph(node, [&](const Graph& nested) { collect_names(nested, names); });
+    for_each_nested_graph(node, [&](const auto& nested) { collect_names(*nested, names); });
   }
 }
 
@@ -226,7 +214,7 @@ ValueUses::ValueUses(const Graph& graph) {
   const auto count_nested = [this](const auto& self, const Graph& nested) -> void {
     for (const Node& node : nested.nodes) {
       for (const std::string& input : node.inputs) ++entries_[input].num_uses;
-      for_each_subgraph(node, [&](const Graph& deeper) { self(self, deeper); });
+      for_each_nested_graph(node, [&](const auto& deeper) { self(self, *deeper); });
     }
     for (const ValueInfo& output : nested.outputs) ++entries_[output.name].num_uses;
   };
@@ -241,7 +229,7 @@ ValueUses::ValueUses(const Graph& graph) {
       ++entry.num_uses;
       entry.consumers.push_back(i);
     }
-    for_each_subgraph(node, [&](const Graph& nested) { count_nested(count_nested, nested); });
+    for_each_nested_graph(node, [&](const auto& nested) { count_nested(count_nested, *nested); });
   }
   for (const ValueInfo& output : graph.outputs) {
     Entry& entry = entries_[output.name];
@@ -283,7 +271,7 @@ std::uint64_t weight_bytes(const Graph& graph) {
     for (const Attribute& attribute : node.attributes) {
       if (const auto* tensor = std::get_if<Tensor>(&attribute.value)) total += tensor->size_bytes();
     }
-    for_each_subgraph(node, [&](const Graph& nested) { total += weight_bytes(nested); });
+    for_each_nested_graph(node, [&](const auto& nested) { total += weight_bytes(*nested); });
   }
   return total;
 }

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "graph/nested_graphs.h"
 #include "graph/operator_table.h"
 #include "pajamas/error.h"
 
@@ -21,19 +22,6 @@ using NameMap = std::unordered_map<std::string, std::string>;
 std::string canonical(const std::string& domain) { return domain == "ai.onnx" ? std::string() : domain; }
 
 FunctionKey key_of(const Node& node) { return {canonical(node.domain), node.op_type, node.overload}; }
-
-template <typename Visit>
-void for_each_subgraph(Node& node, const Visit& visit) {
-  for (Attribute& attribute : node.attributes) {
-    if (auto* graph = std::get_if<std::shared_ptr<Graph>>(&attribute.value)) {
-      if (*graph) visit(*graph);
-    } else if (auto* graphs = std::get_if<std::vector<std::shared_ptr<Graph>>>(&attribute.value)) {
-      for (auto& nested : *graphs) {
-        if (nested) visit(nested);
-      }
-    }
-  }
-}
 
 class Inliner {
  public:
@@ -66,7 +54,7 @@ class Inliner {
     for (Node& node : graph.nodes) {
       names_.insert(node.name);
       names_.insert(node.outputs.begin(), node.outputs.end());
-      for_each_subgraph(node, [this](const std::shared_ptr<Graph>& nested) { take_names(*nested); });
+      for_each_nested_graph(node, [this](const std::shared_ptr<Graph>& nested) { take_names(*nested); });
     }
   }
 
@@ -79,7 +67,7 @@ class Inliner {
   static void collect_domains(Graph& graph, std::set<std::string>& domains) {
     for (Node& node : graph.nodes) {
       domains.insert(canonical(node.domain));
-      for_each_subgraph(node, [&](const std::shared_ptr<Graph>& nested) { collect_domains(*nested, domains); });
+      for_each_nested_graph(node, [&](const std::shared_ptr<Graph>& nested) { collect_domains(*nested, domains); });
     }
   }
 
@@ -93,7 +81,7 @@ class Inliner {
   /// Appends the node to `result`, or the body of the function that it calls. Declarations of inner values go to
   /// `graph`.
   void add_inlined(Node node, Graph& graph, std::vector<Node>& result) {
-    for_each_subgraph(node, [this](std::shared_ptr<Graph>& nested) {
+    for_each_nested_graph(node, [this](std::shared_ptr<Graph>& nested) {
       nested = std::make_shared<Graph>(*nested);  // The caller's model may share it.
       inline_graph(*nested);
     });
@@ -172,7 +160,7 @@ class Inliner {
     if (!node.name.empty()) node.name = new_name(prefix, node.name);
     for (std::string& input : node.inputs) rename(input, names);
     // Before the references: a graph that the caller gives as attribute keeps the caller's names.
-    for_each_subgraph(node, [&](std::shared_ptr<Graph>& nested) {
+    for_each_nested_graph(node, [&](std::shared_ptr<Graph>& nested) {
       nested = std::make_shared<Graph>(*nested);  // The body's graph is shared by all calls.
       instantiate_graph(*nested, names, prefix, call, function);
     });

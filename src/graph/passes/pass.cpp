@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "graph/nested_graphs.h"
+
 namespace pajamas {
 
 void PassReport::count(std::string_view kind, std::int64_t number) {
@@ -19,15 +21,7 @@ void PassReport::count(std::string_view kind, std::int64_t number) {
 
 std::vector<Graph*> nested_graphs(Node& node) {
   std::vector<Graph*> graphs;
-  for (Attribute& attribute : node.attributes) {
-    if (auto* graph = std::get_if<std::shared_ptr<Graph>>(&attribute.value)) {
-      if (*graph) graphs.push_back(graph->get());
-    } else if (auto* list = std::get_if<std::vector<std::shared_ptr<Graph>>>(&attribute.value)) {
-      for (auto& graph_pointer : *list) {
-        if (graph_pointer) graphs.push_back(graph_pointer.get());
-      }
-    }
-  }
+  for_each_nested_graph(node, [&](const std::shared_ptr<Graph>& nested) { graphs.push_back(nested.get()); });
   return graphs;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "graph/nested_graphs.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -24,6 +25,17 @@ void merge(std::vector<PassReport>& reports, PassReport report) {
   for (const auto& [kind, number] : report.counts) same->count(kind, number);
   for (std::string& note : report.notes) {
     if (std::find(same->notes.begin(), same->notes.end(), note) == same->notes.end()) same->note(std::move(note));
+  }
+}
+
+/// Copies of a model share the graphs in its nodes' attributes. Passes change those too, so they are copied first:
+/// otherwise the caller's other copy (the source that the build proves against) would change with this one.
+void unshare_nested_graphs(Graph& graph) {
+  for (Node& node : graph.nodes) {
+    for_each_nested_graph(node, [](std::shared_ptr<Graph>& nested) {
+      nested = std::make_shared<Graph>(*nested);
+      unshare_nested_graphs(*nested);
+    });
   }
 }
 
@@ -94,6 +106,7 @@ PassLog run_passes(Model& model, const PassOptions& options, const Progress& pro
     return is_changed;
   };
   progress.step("Optimising the graph");
+  unshare_nested_graphs(model.graph);
   fix_input_shapes(model.graph, options.fixed_shapes);
   run("Constants", normalize_constants(model));
   for (int round = 0; round < kMaxRounds; ++round) {

@@ -40,8 +40,8 @@ struct PassLog {
 /// model, or two extents for one named dimension. Declared shapes of inner values are dropped, as they may be stale.
 void fix_input_shapes(Graph& graph, const std::vector<std::pair<std::string, Shape>>& shapes);
 
-/// Runs the passes in place. The result is the same for the same input. Throws what the passes throw, and
-/// Error{kCancelled}.
+/// Runs the passes in place; other copies of the model stay as they are. The result is the same for the same input.
+/// Throws what the passes throw, and Error{kCancelled}.
 PassLog run_passes(Model& model, const PassOptions& options, const Progress& progress = {});
 
 }  // namespace pajamas
