@@ -5,6 +5,7 @@
 
 #include <iostream>
 
+#include "base/json_writer.h"
 #include "base/log.h"
 
 namespace pajamas::cli {
@@ -21,10 +22,7 @@ void add_threads_option(CLI::App& app, int& num_threads) {
   app.add_option("--threads", num_threads, "CPU threads to use (default: all)")->check(CLI::Range(1, 4096));
 }
 
-void print_json(const nlohmann::json& json) {
-  // Names from model files may hold any bytes: what is not UTF-8 is replaced rather than refused.
-  std::cout << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n' << std::flush;
-}
+void print_json(const nlohmann::json& json) { std::cout << json_text(json, 2) << '\n' << std::flush; }
 
 double to_ms(std::chrono::nanoseconds time) { return std::chrono::duration<double, std::milli>(time).count(); }
 

@@ -98,7 +98,7 @@ Command add_build_command(CLI::App& app, Context& context) {
   command->add_option("--time-limit", options->time_limit_s, "Seconds the builder may take (default 1800)")
       ->check(CLI::Range(1L, 1L << 30));
   command->add_option("--memory-limit", options->memory_limit_gb, "Gigabytes the builder may take (default: no limit)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0.0, 1e6));
   add_threads_option(*command, plan.num_threads);
   add_common_options(*command, context);
   return {command, [options, &context] { return run_build(*options, context); }};

@@ -3,6 +3,7 @@
 
 #include <iostream>
 
+#include "base/json_writer.h"
 #include "cli.h"
 #include "toolchain/inspect.h"
 
@@ -17,7 +18,8 @@ void print_tree(const nlohmann::json& json, int depth) {
       std::cout << indent << key << '\n';
       print_tree(value, depth + 1);
     } else {
-      std::cout << fmt::format("{}{}: {}\n", indent, key, value.is_string() ? value.get<std::string>() : value.dump());
+      std::cout << fmt::format("{}{}: {}\n", indent, key,
+                               value.is_string() ? value.get<std::string>() : json_text(value));
     }
   }
 }

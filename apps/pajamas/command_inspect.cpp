@@ -3,6 +3,7 @@
 
 #include <iostream>
 
+#include "base/json_writer.h"
 #include "cli.h"
 #include "toolchain/inspect.h"
 
@@ -23,7 +24,7 @@ void print_model(const nlohmann::json& json) {
                            json["task"]["name"].get<std::string>());
   for (const auto& part : json["parts"]) {
     std::cout << fmt::format("{}: opsets {}, {} nodes, {} parameters, {:.1f} MB of weights, made by {}\n",
-                             part["name"].get<std::string>(), part["opsets"].dump(), part["num_nodes"].get<int>(),
+                             part["name"].get<std::string>(), json_text(part["opsets"]), part["num_nodes"].get<int>(),
                              part["num_parameters"].get<std::int64_t>(), part["weight_bytes"].get<double>() / 1e6,
                              part["producer"].get<std::string>());
     print_tensors("input", part["inputs"]);
@@ -50,7 +51,7 @@ void print_bundle(const nlohmann::json& json) {
     for (const char* side : {"inputs", "outputs"}) {
       for (const auto& tensor : part[side]) {
         std::cout << fmt::format("    {:<8}{} {}{}\n", side, tensor["name"].get<std::string>(),
-                                 tensor["dtype"].get<std::string>(), tensor["shape"].dump());
+                                 tensor["dtype"].get<std::string>(), json_text(tensor["shape"]));
       }
     }
     for (const auto& file : part["files"]) {

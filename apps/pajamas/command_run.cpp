@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <iostream>
+#include <set>
 
 #include "bundle/bundle.h"
 #include "cli.h"
@@ -65,10 +66,26 @@ fs::path annotated_path(const RunOptions& options, const fs::path& image) {
   return options.annotate_path / image.filename();
 }
 
+/// Makes the folder, and refuses what would write over a picture that was given or over another annotated one.
 void prepare_annotation(const RunOptions& options) {
-  if (options.annotate_path.empty() || options.images.size() == 1) return;
+  if (options.annotate_path.empty()) return;
   std::error_code error;
-  fs::create_directories(options.annotate_path, error);
+  std::set<fs::path> targets;
+  for (const fs::path& image : options.images) {
+    const fs::path target = annotated_path(options, image);
+    if (!targets.insert(target).second) {
+      throw Error(ErrorKind::kUsage, "two of the pictures would be annotated in this one file", target.string(),
+                  "run them one by one, each with its own --annotate");
+    }
+    for (const fs::path& given : options.images) {
+      if (fs::equivalent(given, target, error)) {
+        throw Error(ErrorKind::kUsage, "the annotated picture would replace the picture itself", given.string(),
+                    "choose another path for --annotate");
+      }
+    }
+  }
+  error.clear();
+  if (options.images.size() > 1) fs::create_directories(options.annotate_path, error);
   if (error) {
     throw Error(ErrorKind::kBadInput, "cannot be made a folder for the annotated pictures: " + error.message(),
                 options.annotate_path.string(), "with several pictures --annotate takes a folder");

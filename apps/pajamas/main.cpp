@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <new>
 
@@ -75,7 +76,13 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     for (const Command& command : commands) {
-      if (command.app->parsed()) return command.run();
+      if (!command.app->parsed()) continue;
+      const int code = command.run();
+      if (!std::cout.flush()) {
+        throw Error(ErrorKind::kBadInput, "the results could not be written to standard output", {},
+                    "check where it leads: a full disk, a closed pipe");
+      }
+      return code;
     }
     return exit_code(ErrorKind::kUsage);
   } catch (const CLI::ParseError& error) {
@@ -86,6 +93,10 @@ int run(int argc, char** argv) {
     return exit_code(ErrorKind::kUsage);
   } catch (const Error& error) {
     return report(error, context.is_json);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(Error(ErrorKind::kBadInput, error.code().message(), error.path1().string(),
+                        "check the path and its permissions"),
+                  context.is_json);
   } catch (const std::bad_alloc&) {
     return report(Error(ErrorKind::kBadInput, "out of memory", {}, "use a smaller model or batch, or more memory"),
                   context.is_json);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <cstdio>
 #include <memory>
@@ -52,7 +53,7 @@ class ProgressLine {
     std::string bar;
     if (event_.fraction >= 0) {
       constexpr int kWidth = 20;
-      const int filled = static_cast<int>(event_.fraction * kWidth + 0.5);
+      const int filled = static_cast<int>(std::lround(event_.fraction * kWidth));
       bar = fmt::format(" [{:<{}}] {:3.0f}%", std::string(static_cast<std::size_t>(filled), '#'), kWidth,
                         event_.fraction * 100);
     }

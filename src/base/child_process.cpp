@@ -21,8 +21,6 @@
 
 #include "pajamas/error.h"
 
-extern char** environ;
-
 namespace pajamas {
 namespace {
 
@@ -176,11 +174,13 @@ class LineReader {
   std::string line_;
 };
 
-/// Reads what is there without blocking; closes the descriptor at its end.
+/// Reads what is there without blocking; closes the descriptor at its end. Reads more than any pipe holds, but not for
+/// ever: a child that writes without end must not keep the caller from its limits.
 template <typename Take>
 void drain(Descriptor& descriptor, const Take& take) {
   std::array<char, 65536> buffer;
-  while (descriptor.is_open()) {
+  constexpr int kMaxReads = 64;
+  for (int i = 0; i < kMaxReads && descriptor.is_open(); ++i) {
     const ssize_t got = ::read(descriptor.get(), buffer.data(), buffer.size());
     if (got > 0) {
       take(std::string_view(buffer.data(), static_cast<std::size_t>(got)));

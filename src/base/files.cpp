@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -101,10 +102,11 @@ MappedFile::~MappedFile() {
 
 void MappedFile::release_memory(std::span<const std::byte> part) const noexcept {
   static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) / page * page;
+  // The mapping begins on a page.
+  const auto begin = (static_cast<std::uintptr_t>(part.data() - data_) + page - 1) / page * page;
+  const auto end = static_cast<std::uintptr_t>(part.data() + part.size() - data_) / page * page;
   // The mapping is private and never written, so dropping its pages loses nothing; a failure only costs memory.
-  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  if (end > begin) ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
 }
 
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
@@ -177,7 +179,9 @@ namespace {
 void remove_stale_siblings(const fs::path& target) {
   const std::string prefix = "." + target.filename().string() + ".partial-";
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(target.parent_path(), ignored)) {
+  std::error_code error;
+  for (fs::directory_iterator place(target.parent_path(), error), end; !error && place != end; place.increment(error)) {
+    const fs::directory_entry& entry = *place;
     const std::string name = entry.path().filename().string();
     if (name.rfind(prefix, 0) != 0) continue;
     const long pid = std::strtol(name.c_str() + prefix.size(), nullptr, 10);
@@ -213,12 +217,25 @@ StagedDirectory::~StagedDirectory() {
 }
 
 void StagedDirectory::commit() {
-  for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
-    if (entry.is_regular_file()) flush_to_disk(entry.path());
+  std::error_code walk_error;
+  for (fs::recursive_directory_iterator entry(staging_, walk_error), end; !walk_error && entry != end;
+       entry.increment(walk_error)) {
+    if (std::error_code ignored; entry->is_regular_file(ignored)) flush_to_disk(entry->path());
   }
+  if (walk_error) fail("cannot read the finished folder", staging_, walk_error.value());
   flush_to_disk(staging_);
-  // rename(2) replaces only an empty directory, so an older bundle is first moved aside and removed afterwards. When
-  // two builds finish at once, one of them finds the name taken again and repeats.
+  // rename(2) replaces only an empty directory. Exchanging the two keeps a whole bundle under the name at every moment;
+  // what was there before is then ours to remove, under the name of the staging folder.
+  std::error_code ignored;
+  if (fs::is_directory(fs::symlink_status(target_, ignored)) &&
+      ::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) {
+    is_committed_ = true;
+    flush_to_disk(target_.parent_path());
+    fs::remove_all(staging_, ignored);
+    return;
+  }
+  // Where nothing is there yet, or the file system cannot exchange: an older bundle is moved aside and removed
+  // afterwards. When two builds finish at once, one of them finds the name taken again and repeats.
   for (int attempt = 0; attempt < 100; ++attempt) {
     if (::rename(staging_.c_str(), target_.c_str()) == 0) {
       is_committed_ = true;
@@ -228,8 +245,12 @@ void StagedDirectory::commit() {
     if (errno != ENOTEMPTY && errno != EEXIST) fail("cannot put the folder in place", target_, errno);
     const fs::path old = target_.parent_path() / ("." + target_.filename().string() + unique_suffix());
     if (::rename(target_.c_str(), old.c_str()) == 0) {
-      std::error_code ignored;
       const bool was_placed = ::rename(staging_.c_str(), target_.c_str()) == 0;
+      const int saved = errno;
+      if (!was_placed && saved != ENOTEMPTY && saved != EEXIST) {
+        ::rename(old.c_str(), target_.c_str());  // The older bundle is worth more than none.
+        fail("cannot put the folder in place", target_, saved);
+      }
       fs::remove_all(old, ignored);
       if (was_placed) {
         is_committed_ = true;

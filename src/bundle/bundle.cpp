@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "base/digest.h"
+#include "base/json_writer.h"
 #include "base/log.h"
 #include "pajamas/error.h"
 
@@ -99,7 +100,7 @@ void write_bundle(StagedDirectory& staged, Manifest& manifest) {
     for (BundleFile& file : part.files) fill(file);
   }
   for (BundleFile& file : manifest.files) fill(file);
-  write_file(staged.path() / kManifestFileName, to_json(manifest).dump(2) + "\n");
+  write_file(staged.path() / kManifestFileName, json_text(to_json(manifest), 2) + "\n");
   staged.commit();
 }
 

@@ -1,7 +1,7 @@
 // Reading and writing manifest.json. See manifest.h.
 #include "bundle/manifest.h"
 
-#include <algorithm>
+#include <charconv>
 #include <set>
 
 #include "base/json_reader.h"
@@ -26,10 +26,12 @@ nlohmann::json tensors_to_json(const std::vector<ManifestTensor>& tensors) {
   for (const ManifestTensor& tensor : tensors) {
     nlohmann::json shape = nlohmann::json::array();
     for (const std::string& extent : tensor.shape) {
-      const bool is_number =
-          !extent.empty() && std::all_of(extent.begin(), extent.end(), [](char c) { return c >= '0' && c <= '9'; });
-      if (is_number) {
-        shape.push_back(std::stoll(extent));
+      // An extent that is no number, or too large for one, is the name of an open one.
+      std::int64_t number = 0;
+      const char* const end = extent.data() + extent.size();
+      const auto [stop, error] = std::from_chars(extent.data(), end, number);
+      if (error == std::errc{} && stop == end && number >= 0) {
+        shape.push_back(number);
       } else {
         shape.push_back(extent);
       }

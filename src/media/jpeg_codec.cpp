@@ -146,7 +146,11 @@ struct Encoder {
 };
 
 bool encode_rows(Encoder& encoder, const unsigned char* pixels, unsigned int width, unsigned int height, int quality) {
-  if (setjmp(encoder.error.escape) != 0) return false;
+  if (setjmp(encoder.error.escape) != 0) {
+    // libjpeg tells where its buffer has moved only at the end: after an error the pointer may be of freed memory.
+    encoder.data = nullptr;
+    return false;
+  }
   jpeg_compress_struct& info = encoder.info;
   jpeg_mem_dest(&info, &encoder.data, &encoder.size);
   info.image_width = width;

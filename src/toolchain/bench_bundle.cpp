@@ -11,6 +11,7 @@
 #include "engine/engine_loader.h"
 #include "pajamas/error.h"
 #include "tensor/half.h"
+#include "toolchain/real_inputs.h"
 #include "toolchain/version.h"
 #include "verify/comparison.h"
 #include "verify/onnxruntime_reference.h"
@@ -19,21 +20,14 @@
 namespace pajamas {
 namespace {
 
-/// Picture size of the task, for inputs that leave height and width open.
-const ImageInput* image_input(const TaskFacts& task, const std::string& input) {
-  const ImageInput* image = nullptr;
-  if (task.detection) image = &task.detection->image;
-  if (task.classification) image = &task.classification->image;
-  if (task.embedding && task.embedding->image) image = &*task.embedding->image;
-  return image != nullptr && image->input == input ? image : nullptr;
-}
-
 Shape bench_shape(const TensorInfo& info, std::int64_t batch, const BuildPlan& plan, const TaskFacts& task) {
   const ShapeProfile* profile = nullptr;
   for (const ShapeProfile& candidate : plan.profiles) {
     if (candidate.input == info.name) profile = &candidate;
   }
-  const ImageInput* image = image_input(task, info.name);
+  // Gives the size of inputs that leave height and width open.
+  const ImageInput* image = picture_input(task);
+  if (image != nullptr && image->input != info.name) image = nullptr;
   Shape shape;
   for (std::size_t axis = 0; axis < info.shape.size(); ++axis) {
     const Dimension& dimension = info.shape[axis];
@@ -98,10 +92,13 @@ Tensor bench_tensor(const TensorInfo& info, const Shape& shape, std::mt19937& ra
 }
 
 void require_proof(const ManifestPart& part, const Bundle& bundle) {
-  if (part.proof.is_object() && part.proof.value("is_passed", false)) return;
-  throw Error(ErrorKind::kUnsupported,
-              "the bundle's proof did not pass, so its speed means nothing: " +
-                  (part.proof.is_object() ? part.proof.value("summary", "no summary") : std::string("no proof")),
+  std::string summary = "no proof";
+  if (!part.proof.is_null()) {
+    const JsonReader proof(part.proof, (bundle.directory() / kManifestFileName).string(), "proof");
+    if (proof.boolean_or("is_passed", false)) return;
+    summary = proof.string_or("summary", "no summary");
+  }
+  throw Error(ErrorKind::kUnsupported, "the bundle's proof did not pass, so its speed means nothing: " + summary,
               bundle.directory().string(), "run `pajamas verify`, and build the bundle again");
 }
 

@@ -201,7 +201,7 @@ BuildResult build(const BuildRequest& request) {
     }
   }
   for (const ImportedFile& file : imported.files) {
-    fs::copy_file(file.path, staged.path() / file.name);
+    write_file(staged.path() / file.name, MappedFile::open(file.path)->bytes());
     manifest.files.push_back({file.name, file.role, {}, 0});
   }
   clock.timed("pack", [&] { write_bundle(staged, manifest); });

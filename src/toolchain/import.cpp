@@ -35,7 +35,8 @@ ImportedModel import_onnx(const fs::path& source, const ImportHints& hints) {
 }
 
 ImportedModel import_folder(const fs::path& source, const ImportHints& hints) {
-  if (!fs::exists(source / "config.json")) {
+  std::error_code ignored;
+  if (!fs::exists(source / "config.json", ignored)) {
     throw Error(ErrorKind::kBadInput, "is a folder without config.json", source.string(),
                 "give an .onnx file or a Hugging Face checkpoint folder (config.json and model.safetensors)");
   }
@@ -63,14 +64,19 @@ ImportedModel import_model(const fs::path& source, const ImportHints& hints, con
 }
 
 std::string source_digest(const fs::path& source) {
-  if (!fs::is_directory(source)) return sha256_hex_of_file(source);
+  std::error_code error;
+  if (!fs::is_directory(source, error)) return sha256_hex_of_file(source);
   std::vector<std::string> lines;
-  for (const auto& entry : fs::directory_iterator(source)) {
+  for (fs::directory_iterator place(source, error), end; !error && place != end; place.increment(error)) {
+    const fs::directory_entry& entry = *place;
     const std::string name = entry.path().filename().string();
     const std::string ending = entry.path().extension().string();
-    if (!entry.is_regular_file() || (ending != ".json" && ending != ".safetensors" && ending != ".txt")) continue;
+    std::error_code ignored;
+    if (!entry.is_regular_file(ignored) || (ending != ".json" && ending != ".safetensors" && ending != ".txt"))
+      continue;
     lines.push_back(name + " " + sha256_hex_of_file(entry.path()) + "\n");
   }
+  if (error) throw Error(ErrorKind::kBadInput, "cannot be read: " + error.message(), source.string());
   std::sort(lines.begin(), lines.end());
   std::string all;
   for (const std::string& line : lines) all += line;

@@ -71,7 +71,8 @@ nlohmann::json describe(const ImportedPart& part) {
 }  // namespace
 
 nlohmann::json inspect(const fs::path& path, const ImportHints& hints) {
-  if (fs::exists(path / kManifestFileName)) {
+  std::error_code ignored;
+  if (fs::exists(path / kManifestFileName, ignored)) {
     const Bundle bundle = Bundle::open(path);
     nlohmann::json json = {{"kind", "bundle"}, {"path", path.string()}, {"manifest", to_json(bundle.manifest())}};
     try {

@@ -66,7 +66,7 @@ std::shared_ptr<const Engine> compile_scratch(const Model& model, const std::str
 fs::path find_source(const Bundle& bundle, const std::optional<fs::path>& given) {
   const std::string manifest_path = (bundle.directory() / kManifestFileName).string();
   const JsonReader source(bundle.manifest().source, manifest_path, "source");
-  const fs::path path = given ? *given : fs::path(source.string("path"));
+  fs::path path = given ? *given : fs::path(source.string("path"));
   if (!fs::exists(path)) {
     throw Error(ErrorKind::kBadInput, given ? "there is no such file or folder" : "the model is no longer there",
                 path.string(), "name the model with --source");

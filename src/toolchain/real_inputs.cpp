@@ -6,31 +6,24 @@
 #include "tasks/image_pipeline.h"
 
 namespace pajamas {
-namespace {
-
-/// The picture input of a part, or nullptr when it takes none.
-const ImageInput* image_input(const TaskFacts& task, const std::string& part_name) {
-  const ImageInput* image = nullptr;
-  if (task.detection) image = &task.detection->image;
-  if (task.classification) image = &task.classification->image;
-  if (task.embedding && task.embedding->image) image = &*task.embedding->image;
-  return image != nullptr && image->part == part_name ? image : nullptr;
+const ImageInput* picture_input(const TaskFacts& facts) noexcept {
+  if (facts.detection) return &facts.detection->image;
+  if (facts.classification) return &facts.classification->image;
+  return facts.embedding && facts.embedding->image ? &*facts.embedding->image : nullptr;
 }
-
-}  // namespace
 
 std::vector<std::vector<Tensor>> read_real_inputs(const std::vector<std::filesystem::path>& images,
                                                   const TaskFacts& task, const std::string& part_name,
                                                   const Graph& graph) {
   std::vector<std::vector<Tensor>> sets;
   if (images.empty()) return sets;
-  if (!task.detection && !task.classification && !(task.embedding && task.embedding->image)) {
+  const ImageInput* facts = picture_input(task);
+  if (facts == nullptr) {
     throw Error(ErrorKind::kUsage,
                 "pictures were given for the proof, but the model's task '" + task.name + "' takes none", {},
                 "leave the pictures out, or name the task with --task");
   }
-  const ImageInput* facts = image_input(task, part_name);
-  if (facts == nullptr) return sets;
+  if (facts->part != part_name) return sets;
   const auto inputs = graph.required_inputs();
   if (inputs.size() != 1 || inputs[0]->name != facts->input || !inputs[0]->type) {
     throw Error(ErrorKind::kUnsupported,

@@ -1,4 +1,5 @@
-// Real inputs for proofs: pictures made into the tensors that the task would give the model.
+// Real inputs for proofs: pictures made into the tensors that the task would give the model. Also which input takes
+// pictures.
 #pragma once
 
 #include <filesystem>
@@ -10,6 +11,9 @@
 #include "pajamas/tensor.h"
 
 namespace pajamas {
+
+/// The task's picture input, or nullptr where it takes no pictures. Valid as long as `facts`.
+const ImageInput* picture_input(const TaskFacts& facts) noexcept;
 
 /// One set of inputs a picture, in the order of graph.required_inputs(). Empty for a part that takes no pictures.
 /// Throws Error{kUsage} when pictures are given for a model whose task takes none, Error{kBadInput} for a picture that

@@ -82,6 +82,12 @@ TEST_F(CliTest, HelpAndVersionExitWith0) {
   EXPECT_THAT(pajamas({"--version"}).output, HasSubstr("."));
 }
 
+TEST_F(CliTest, ResultsThatCannotBeWrittenAreAFailure) {
+  const ProgramRun run = run_program("/bin/sh", {"-c", std::string(PAJAMAS_PROGRAM) + " doctor --json >/dev/full"});
+  EXPECT_EQ(run.exit_code, 4);
+  EXPECT_THAT(run.errors, HasSubstr("standard output"));
+}
+
 TEST_F(CliTest, DoctorReportsWhatIsHere) {
   const ProgramRun run = pajamas({"doctor", "--json"});
   ASSERT_EQ(run.exit_code, 0) << run.errors;
@@ -243,6 +249,15 @@ TEST_F(CliTest, SsdFindsTheBusAndThePersons) {
   EXPECT_EQ(num_buses, 1);
   EXPECT_GE(num_persons, 3);
   EXPECT_TRUE(fs::exists(folder_ / "out.jpg"));
+  // Nothing that was given, and no other annotated picture, is written over.
+  fs::copy_file(kDeps / "data/bus.jpg", folder_ / "bus.jpg");
+  fs::create_directory(folder_ / "annotated");
+  expect_failure({"run", path("b"), path("bus.jpg"), "--annotate", path("bus.jpg")}, 2, "replace the picture itself");
+  expect_failure({"run", path("b"), path("bus.jpg"), path("out.jpg"), "--annotate", folder_.path().string()}, 2,
+                 "replace the picture itself");
+  expect_failure(
+      {"run", path("b"), path("bus.jpg"), (kDeps / "data/bus.jpg").string(), "--annotate", path("annotated")}, 2,
+      "in this one file");
 
   // The VOC photo with its published boxes: at least 5 of the 7 persons at IoU 0.5.
   const nlohmann::json truth = nlohmann::json::parse(read_file(kDeps / "data/voc.json"));

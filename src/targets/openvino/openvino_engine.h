@@ -20,12 +20,13 @@ struct ExtentRange {
 class OpenvinoEngine final : public Engine, public std::enable_shared_from_this<OpenvinoEngine> {
  public:
   struct Parts {
+    /// What the compiled model reads from (the mapped blob); may be null. First, so that it is destroyed last.
+    std::shared_ptr<const void> memory;
     ov::CompiledModel compiled;
     std::vector<TensorInfo> inputs;
     std::vector<std::vector<ExtentRange>> input_ranges;  ///< Per input and axis.
     std::vector<TensorInfo> outputs;
     nlohmann::json description;
-    std::shared_ptr<const void> memory;  ///< What the compiled model reads from (the mapped blob); may be null.
   };
   /// Throws Error{kInternal} when the compiled model's inputs and outputs are not those declared.
   explicit OpenvinoEngine(Parts parts);

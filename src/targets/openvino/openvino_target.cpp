@@ -437,7 +437,7 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
   part.facts["outputs"] = nlohmann::json::array();
   for (const TensorInfo& output : part.outputs) part.facts["outputs"].push_back(to_json(output));
   // Constructing an engine proves that inputs and outputs are found again by name.
-  OpenvinoEngine{{compiled, part.inputs, input_ranges(part.inputs, request.plan), part.outputs, {}, nullptr}};
+  OpenvinoEngine{{nullptr, compiled, part.inputs, input_ranges(part.inputs, request.plan), part.outputs, {}}};
   return part;
 }
 

@@ -14,6 +14,7 @@
 #include <mutex>
 
 #include "base/files.h"
+#include "base/json_writer.h"
 #include "pajamas/error.h"
 #include "targets/tensorrt/builder_protocol.h"
 
@@ -27,8 +28,7 @@ extern "C" void ask_to_stop(int) { is_stop_asked.store(true, std::memory_order_r
 class Reporter {
  public:
   void send(const nlohmann::json& report) {
-    // The vendor's texts may hold bytes that are not UTF-8: replace them rather than fail.
-    std::string line = report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    std::string line = json_text(report);  // The vendor's texts may hold any bytes.
     line += '\n';
     const std::lock_guard lock(mutex_);
     std::size_t done = 0;

@@ -125,7 +125,12 @@ void take_report(const nlohmann::json& report, BuilderOutcome& outcome, PhaseTre
 ChildCommand builder_command(const nlohmann::json& request) {
   ChildCommand command;
   command.program = builder_program();
-  command.arguments = {kBuilderArgument, request.dump()};
+  try {
+    command.arguments = {kBuilderArgument, request.dump()};
+  } catch (const nlohmann::json::type_error&) {  // Replacing the bytes would name another file.
+    throw Error(ErrorKind::kUnsupported, "a file or an input of this build has a name that is not UTF-8", {},
+                "rename it, or choose another folder with -o");
+  }
   return command;
 }
 

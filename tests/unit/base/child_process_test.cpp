@@ -83,6 +83,14 @@ TEST(ChildProcess, TimeLimitKillsTheWholeGroup) {
   EXPECT_FALSE(is_alive(grandchild));
 }
 
+TEST(ChildProcess, TimeLimitHoldsForAChildThatWritesWithoutEnd) {
+  ChildCommand command = shell("exec yes >&2");
+  command.limits.time = milliseconds(200);
+  const ChildResult result = run_child(command);
+  EXPECT_EQ(result.end, ChildEnd::kOutOfTime);
+  EXPECT_LT(result.elapsed, milliseconds(5000));
+}
+
 TEST(ChildProcess, NothingOutlivesAChildThatEndsByItself) {
   pid_t grandchild = 0;
   ChildCommand command = shell("sleep 100 >/dev/null 2>&1 3>&- & echo $! >&3; exit 0");

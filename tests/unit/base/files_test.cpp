@@ -2,12 +2,12 @@
 #include "base/files.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <fstream>
 
 #include "base/digest.h"
 #include "pajamas/error.h"
+#include "support/temporary_folder.h"
 
 namespace pajamas {
 namespace {
@@ -16,15 +16,11 @@ namespace fs = std::filesystem;
 
 class FilesTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "pajamas-files-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
   std::size_t num_entries() const {
     return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
   }
-  fs::path folder_;
+  const test::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 TEST_F(FilesTest, WrittenFileReadsBackAndMaps) {
@@ -72,6 +68,20 @@ TEST_F(FilesTest, StagedFolderAppearsOnlyOnCommit) {
   EXPECT_FALSE(fs::exists(folder_ / "bundle/f"));
   EXPECT_EQ(read_file(folder_ / "bundle/g"), "3");
   EXPECT_EQ(num_entries(), 1U);
+}
+
+TEST_F(FilesTest, ALinkUnderTheNameIsNotReplaced) {
+  fs::create_directory(folder_ / "elsewhere");
+  write_file(folder_ / "elsewhere/f", "1");
+  fs::create_directory_symlink("elsewhere", folder_ / "bundle");
+  {
+    StagedDirectory staged(folder_ / "bundle");
+    write_file(staged.path() / "f", "2");
+    EXPECT_THROW(staged.commit(), Error);
+  }
+  EXPECT_TRUE(fs::is_symlink(folder_ / "bundle"));
+  EXPECT_EQ(read_file(folder_ / "bundle/f"), "1");
+  EXPECT_EQ(num_entries(), 2U);
 }
 
 TEST_F(FilesTest, LeftoversOfDeadProcessesAreRemoved) {

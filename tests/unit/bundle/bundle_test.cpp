@@ -3,12 +3,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <random>
 
 #include "base/json_reader.h"
 #include "pajamas/error.h"
+#include "support/temporary_folder.h"
 
 namespace pajamas {
 namespace {
@@ -52,8 +52,6 @@ Manifest example() {
 class BundleTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "pajamas-bundle-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
     StagedDirectory staged(folder_ / "b");
     write_file(staged.path() / "model.onnx", "engine bytes");
     write_file(staged.path() / "model.blob", "cache bytes");
@@ -61,7 +59,6 @@ class BundleTest : public testing::Test {
     write_bundle(staged, manifest);
     manifest_text_ = read_file(folder_ / "b/manifest.json");
   }
-  void TearDown() override { fs::remove_all(folder_); }
   /// The message of opening the bundle with this manifest text.
   std::string refusal(const std::string& text) {
     write_file(folder_ / "b/manifest.json", text);
@@ -77,7 +74,8 @@ class BundleTest : public testing::Test {
     edit(json);
     return refusal(json.dump());
   }
-  fs::path folder_;
+  const test::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
   std::string manifest_text_;
 };
 
@@ -89,6 +87,21 @@ TEST_F(BundleTest, ReadsBackWhatWasWritten) {
   EXPECT_EQ(bundle.manifest().parts[0].files[0].size_bytes, 12U);
   EXPECT_NO_THROW(bundle.verify_digests());
   EXPECT_NE(bundle.open_checked(bundle.manifest().parts[0].files[1]), nullptr);
+}
+
+TEST_F(BundleTest, NamesOfAnyBytesAndDigitsAreWritten) {
+  Manifest manifest = example();
+  // Names of open extents come from the model file: digits too many for a number stay a name.
+  manifest.parts[0].inputs[0].shape = {"99999999999999999999", "007", "-1", "4"};
+  manifest.source = {{"path", "mod\xE8le.onnx"}};
+  StagedDirectory staged(folder_ / "c");
+  write_file(staged.path() / "model.onnx", "engine bytes");
+  write_file(staged.path() / "model.blob", "cache bytes");
+  write_bundle(staged, manifest);
+  const Bundle bundle = Bundle::open(folder_ / "c");
+  EXPECT_EQ(bundle.manifest().parts[0].inputs[0].shape,
+            (std::vector<std::string>{"99999999999999999999", "7", "-1", "4"}));
+  EXPECT_EQ(bundle.manifest().source["path"], "mod\xEF\xBF\xBDle.onnx");
 }
 
 TEST_F(BundleTest, DamagedEngineIsRefusedAndDamagedCacheIsIgnored) {

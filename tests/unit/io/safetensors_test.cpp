@@ -4,12 +4,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <random>
 
 #include "pajamas/error.h"
+#include "support/temporary_folder.h"
 
 namespace pajamas {
 namespace {
@@ -37,13 +37,9 @@ std::string floats(std::initializer_list<float> values) {
 
 class SafetensorsFolder : public testing::Test {
  protected:
-  SafetensorsFolder() {
-    std::string name = (fs::temp_directory_path() / "pajamas-safetensors-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~SafetensorsFolder() override { fs::remove_all(folder_); }
   void write(const std::string& name, const std::string& text) { write_file(folder_ / name, std::string_view(text)); }
-  fs::path folder_;
+  const test::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 TEST(Safetensors, ReadsTensorsScalarsEmptyOnesAndMetadata) {

@@ -5,11 +5,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "base/files.h"
 #include "models/image_processor.h"
 #include "pajamas/error.h"
+#include "support/temporary_folder.h"
 
 namespace pajamas {
 namespace {
@@ -20,12 +20,6 @@ using testing::HasSubstr;
 
 class CheckpointFolder : public testing::Test {
  protected:
-  CheckpointFolder() {
-    std::string name = (fs::temp_directory_path() / "pajamas-checkpoint-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~CheckpointFolder() override { fs::remove_all(folder_); }
-
   void take(const std::string& name) {
     fs::remove_all(folder_);
     fs::copy(fs::path(PAJAMAS_TEST_DATA) / "huggingface" / name, folder_, fs::copy_options::recursive);
@@ -51,7 +45,8 @@ class CheckpointFolder : public testing::Test {
       for (const std::string& text : texts) EXPECT_THAT(error.what(), HasSubstr(text));
     }
   }
-  fs::path folder_;
+  const test::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
 };
 
 TEST_F(CheckpointFolder, NamesMissingAndMisshapenTensors) {

@@ -5,11 +5,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "base/files.h"
 #include "base/json_reader.h"
 #include "pajamas/error.h"
+#include "support/temporary_folder.h"
 #include "text/unicode.h"
 
 namespace pajamas {
@@ -75,8 +75,8 @@ TEST(ClipTokenizer, LongWordsTakeNoQuadraticTime) {
 }
 
 TEST(ClipTokenizer, NamesTheFileThatIsNotInOrder) {
-  std::string name = (fs::temp_directory_path() / "pajamas-tokenizer-XXXXXX").string();
-  const fs::path folder = ::mkdtemp(name.data());
+  const test::TemporaryFolder temporary;
+  const fs::path folder = temporary.path();
   const auto expect_refused = [&](const std::string& vocab, const std::string& merges, const std::string& message) {
     write_file(folder / "vocab.json", std::string_view(vocab));
     write_file(folder / "merges.txt", std::string_view(merges));
@@ -104,7 +104,6 @@ TEST(ClipTokenizer, NamesTheFileThatIsNotInOrder) {
               testing::ElementsAre(3, 2, 4));
   fs::remove(folder / "vocab.json");
   EXPECT_THROW(ClipTokenizer(folder / "vocab.json", folder / "merges.txt"), Error);
-  fs::remove_all(folder);
 }
 
 TEST(Unicode, DecodesComposesAndLowers) {
