@@ -46,7 +46,7 @@ std::vector<ov::Tensor> make_inputs(const ov::CompiledModel& compiled, const Bui
     for (const ShapeProfile& candidate : plan.profiles) {
       if (port.get_names().count(candidate.input) != 0) profile = &candidate;
     }
-    const ov::PartialShape declared = port.get_partial_shape();
+    const ov::PartialShape& declared = port.get_partial_shape();
     ov::Shape shape;
     for (std::size_t axis = 0; axis < declared.size(); ++axis) {
       if (declared[axis].is_static()) {

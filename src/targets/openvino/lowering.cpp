@@ -106,7 +106,7 @@ void exclude_threshold(const std::shared_ptr<ov::Node>& suppression) {
 std::string open_shape_fault(const ov::Node& node) {
   const auto is_open = [&node](std::size_t input) { return node.get_input_partial_shape(input).is_dynamic(); };
   if (const auto* split = dynamic_cast<const ov::op::v1::Split*>(&node)) {
-    const ov::PartialShape shape = node.get_input_partial_shape(0);
+    const ov::PartialShape& shape = node.get_input_partial_shape(0);
     const auto axis = std::dynamic_pointer_cast<Constant>(split->get_input_node_shared_ptr(1));
     if (shape.rank().is_dynamic() || axis == nullptr) return "OpenVINO splits an axis of open extent wrongly";
     std::int64_t index = axis->cast_vector<std::int64_t>().at(0);
