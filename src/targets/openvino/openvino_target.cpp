@@ -256,7 +256,7 @@ void refine_outputs(std::vector<TensorInfo>& outputs, const ov::CompiledModel& c
   for (const auto& port : compiled.outputs()) {
     for (TensorInfo& output : outputs) {
       if (port.get_names().count(output.name) == 0) continue;
-      const ov::PartialShape shape = port.get_partial_shape();
+      const ov::PartialShape& shape = port.get_partial_shape();
       if (shape.rank().is_dynamic()) continue;
       const auto rank = static_cast<std::size_t>(shape.rank().get_length());
       if (output.shape.size() != rank) output.shape.assign(rank, Dimension{});
@@ -437,7 +437,8 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
   part.facts["outputs"] = nlohmann::json::array();
   for (const TensorInfo& output : part.outputs) part.facts["outputs"].push_back(to_json(output));
   // Constructing an engine proves that inputs and outputs are found again by name.
-  OpenvinoEngine{{nullptr, compiled, part.inputs, input_ranges(part.inputs, request.plan), part.outputs, {}}};
+  const OpenvinoEngine checked{
+      {nullptr, compiled, part.inputs, input_ranges(part.inputs, request.plan), part.outputs, {}}};
   return part;
 }
 

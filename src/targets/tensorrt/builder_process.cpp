@@ -196,7 +196,7 @@ BuilderRequest request_from_json(const nlohmann::json& json) {
 }
 
 fs::path builder_program() {
-  const fs::path self = executable_path();
+  fs::path self = executable_path();
   if (can_be_builder) return self;
   std::error_code ignored;
   for (const fs::path& candidate :

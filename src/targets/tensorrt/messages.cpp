@@ -167,7 +167,7 @@ Error child_ended(const BuilderOutcome& outcome, const std::string& where, const
                        " MiB of memory" + doing + ", the limit being " + std::to_string(limits.memory_bytes >> 20) +
                        " MiB",
                    where, "raise the memory limit, or build for fewer SMs or smaller shapes");
-    case ChildEnd::kSignalled: break;
+    case ChildEnd::kSignalled:
     case ChildEnd::kExited: break;
   }
   if (outcome.child.end == ChildEnd::kSignalled && outcome.child.signal == 9) {
