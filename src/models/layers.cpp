@@ -41,7 +41,7 @@ GraphValue Layers::linear(const std::string& name, const GraphValue& x, std::int
   const std::string weight_name = tensor_name("weight");
   const GraphValue weight =
       graph_.weight(weight_name + "/transposed", checkpoint_.transposed_weight(weight_name, in_dim, out_dim));
-  const GraphValue product = graph_.node("MatMul", {x, weight});
+  GraphValue product = graph_.node("MatMul", {x, weight});
   if (!has_bias) return product;
   const std::string bias_name = tensor_name("bias");
   return graph_.node("Add", {product, graph_.weight(bias_name, checkpoint_.weight(bias_name, Shape{out_dim}))});

@@ -126,7 +126,7 @@ class TensorRtSession final : public Session {
     bool is_bound = false;
   };
   struct Output {
-    Output(const CudaDriver& driver)
+    explicit Output(const CudaDriver& driver)
         : device(driver, CudaBuffer::Kind::kDevice), pinned(driver, CudaBuffer::Kind::kPinned), growing(device) {}
     CudaBuffer device;
     CudaBuffer pinned;

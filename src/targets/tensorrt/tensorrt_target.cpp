@@ -99,7 +99,7 @@ class TensorRtTarget final : public Target {
 
   Support supports(const Model& model, const BuildPlan& plan) const override {
     try {
-      const Support support = check_support(model, parse_rtx_sms(plan.gpu_sms));
+      Support support = check_support(model, parse_rtx_sms(plan.gpu_sms));
       if (!support) return support;
       resolve_profiles(model, plan.profiles);
     } catch (const Error& error) {
