@@ -6,6 +6,7 @@
 #include "cli.h"
 #include "pajamas/error.h"
 #include "shape_option.h"
+#include "supervise.h"
 #include "targets/registry.h"
 #include "toolchain/build.h"
 #include "toolchain/import.h"
@@ -51,9 +52,19 @@ int run_build(BuildOptions& options, const Context& context) {
   if (!options.output.empty()) request.output = options.output;
   request.plan.limits.time = std::chrono::seconds(options.time_limit_s);
   request.plan.limits.memory_bytes = static_cast<std::uint64_t>(options.memory_limit_gb * 1e9);
+  // OpenVINO and ONNX Runtime crash or never return on some models: from here on a copy of this process works.
+  const Supervision supervision =
+      supervise(request.source.string(), std::chrono::seconds(options.time_limit_s), *context.cancel);
+  if (supervision.board == nullptr) return supervision.exit_code;
+  request.on_staged = [&](const std::filesystem::path& folder) { supervision.board->set_staging(folder); };
   BuildResult result;
   {
     request.progress = context.progress();
+    request.progress.report = [&board = *supervision.board,
+                               show = request.progress.report](const ProgressEvent& event) {
+      board.set_step(event.step);
+      show(event);
+    };
     result = build(request);
     request.progress = {};  // takes the progress line off the terminal
   }

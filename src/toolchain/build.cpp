@@ -149,6 +149,7 @@ BuildResult build(const BuildRequest& request) {
   manifest.created_at = utc_now();
 
   StagedDirectory staged(request.output ? *request.output : bundle_path(".", manifest));
+  if (request.on_staged) request.on_staged(staged.path());
   for (ImportedPart& part : imported.parts) {
     const std::string where = request.source.string() + (part.name == "model" ? "" : ", part " + part.name);
     try {

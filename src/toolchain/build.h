@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,6 +27,9 @@ struct BuildRequest {
   bool is_unproven_accepted = false;            ///< Keep a bundle whose proof failed; the manifest says so.
   bool is_per_layer = false;                    ///< The proof compares inner values too.
   Progress progress;
+  /// Called with the folder that the build works in, which it removes unless the bundle is done. For callers that
+  /// clean up after a process that died. May be empty.
+  std::function<void(const std::filesystem::path& folder)> on_staged;
 };
 
 /// One step of the build and how long it took.

@@ -259,7 +259,8 @@ void OnnxRuntimeSession::fail(OrtStatus* status, const char* what) const {
     is_unknown = is_unknown || message.find(text) != std::string::npos;
   }
   const std::string where = where_.empty() ? node : node.empty() ? where_ : where_ + ": " + node;
-  throw Error(is_unknown ? ErrorKind::kUnsupported : kind, std::string(what) + ": " + message, where);
+  throw Error(is_unknown ? ErrorKind::kUnsupported : kind, std::string(what) + ": " + message, where,
+              "the proof needs a model that the reference runs: correct what it names, or export the model again");
 }
 
 void OnnxRuntimeSession::check(OrtStatus* status, const char* what) const {

@@ -1,0 +1,202 @@
+// Hostile input through the real program: damaged models, vendor code that crashes or never returns, missing libraries,
+// damaged manifests. Each ends with a documented exit code, a message that names the file, and nothing left behind.
+// What single readers refuse is tested in tests/unit; the ordinary faults of the command line in cli_test.cpp.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include "graph/graph.h"
+#include "io/onnx_writer.h"
+#include "support/program.h"
+
+namespace pajamas::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AnyOf;
+using testing::Eq;
+using testing::HasSubstr;
+
+Node node(const std::string& op_type, std::vector<std::string> inputs, std::vector<std::string> outputs) {
+  Node result;
+  result.op_type = op_type;
+  result.name = op_type + "_" + outputs[0];
+  result.inputs = std::move(inputs);
+  result.outputs = std::move(outputs);
+  return result;
+}
+
+/// A model of one input x and one output y, both of `dtype`.
+Model model_of(DType dtype, std::vector<std::int64_t> in, std::vector<std::int64_t> out, std::vector<Node> nodes) {
+  Model model;
+  model.ir_version = 8;
+  model.opset_imports = {{"", 17}};
+  model.graph.name = "hostile";
+  const auto value = [&](const std::string& name, const std::vector<std::int64_t>& extents) {
+    ValueType type;
+    type.dtype = dtype;
+    type.shape.emplace();
+    for (const std::int64_t extent : extents) type.shape->push_back(Dimension::known(extent));
+    return ValueInfo{name, type, {}, {}};
+  };
+  model.graph.inputs.push_back(value("x", in));
+  model.graph.outputs.push_back(value("y", out));
+  model.graph.nodes = std::move(nodes);
+  return model;
+}
+
+template <typename T>
+Tensor tensor_of(DType dtype, Shape shape, const std::vector<T>& values) {
+  Tensor tensor(dtype, shape);
+  std::memcpy(tensor.mutable_bytes().data(), values.data(), values.size() * sizeof(T));
+  return tensor;
+}
+
+/// Conv, Relu, pooling: the smallest model with weights, attributes and a fixed shape.
+Model conv_model() {
+  Model model =
+      model_of(DType::kFloat32, {1, 2, 6, 6}, {1, 3, 1, 1},
+               {node("Conv", {"x", "w"}, {"c"}), node("Relu", {"c"}, {"r"}), node("GlobalAveragePool", {"r"}, {"y"})});
+  std::vector<float> weights(54);
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(i % 7) - 3.0F;
+  model.graph.set_initializer("w", tensor_of(DType::kFloat32, {3, 2, 3, 3}, weights));
+  return model;
+}
+
+/// A chain that makes OpenVINO work for minutes and TensorRT overflow an ordinary stack.
+Model add_chain(int length) {
+  std::vector<Node> nodes;
+  for (int i = 0; i < length; ++i) {
+    nodes.push_back(node("Add", {i == 0 ? "x" : "t" + std::to_string(i - 1), "x"},
+                         {i == length - 1 ? "y" : "t" + std::to_string(i)}));
+  }
+  return model_of(DType::kFloat32, {4}, {4}, std::move(nodes));
+}
+
+class HostileTest : public testing::Test {
+ protected:
+  void SetUp() override { fs::create_directory(folder_ / "out"); }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  bool is_out_empty() const { return fs::is_empty(folder_ / "out"); }
+  ProgramRun build(const std::string& model, const std::string& target, std::vector<std::string> more = {},
+                   const std::string& prefix = {}) const {
+    std::vector<std::string> arguments = {"build", path(model), "--target",    target,  "--task",
+                                          "none",  "-o",        path("out/b"), "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(PAJAMAS_PROGRAM, arguments, prefix);
+  }
+  /// A build that may work or be refused, but neither crashes nor leaves anything when it fails.
+  void expect_civil(const std::string& model, const std::string& target, std::vector<std::string> more = {}) const {
+    const ProgramRun run = build(model, target, std::move(more));
+    EXPECT_THAT(run.exit_code, AnyOf(Eq(0), Eq(3), Eq(4))) << run.errors;
+    if (run.exit_code == 0) {
+      fs::remove_all(folder_ / "out/b");
+    } else {
+      EXPECT_THAT(run.errors, HasSubstr(model));
+      EXPECT_EQ(schema_violations(run.json(), "error"), "");
+      EXPECT_NE(run.json()["error"]["remedy"], "") << run.errors;
+    }
+    EXPECT_TRUE(is_out_empty());
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(HostileTest, TruncatedModelsAreRefused) {
+  write_onnx(conv_model(), folder_ / "whole.onnx");
+  const std::string whole = read_file(folder_ / "whole.onnx");
+  for (std::size_t i = 1; i < 12; ++i) {
+    write_file(folder_ / "cut.onnx", std::string_view(whole).substr(0, whole.size() * i / 12 - 1));
+    const ProgramRun run = build("cut.onnx", "openvino");
+    EXPECT_EQ(run.exit_code, 4) << run.errors;
+    EXPECT_THAT(run.errors, HasSubstr("cut.onnx"));
+    EXPECT_TRUE(is_out_empty());
+  }
+}
+
+TEST_F(HostileTest, MutatedModelsNeitherCrashNorLeaveAnything) {
+  write_onnx(conv_model(), folder_ / "whole.onnx");
+  const std::string whole = read_file(folder_ / "whole.onnx");
+  std::mt19937 generator(20);
+  for (int i = 0; i < 16; ++i) {
+    SCOPED_TRACE("mutation " + std::to_string(i));
+    std::string bytes = whole;
+    for (int flip = 0; flip < 1 + i % 3; ++flip) {
+      bytes[generator() % bytes.size()] ^= static_cast<char>(1U << (generator() % 8));
+    }
+    write_file(folder_ / "mutated.onnx", bytes);
+    expect_civil("mutated.onnx", i % 8 == 7 ? "tensorrt" : "openvino");
+  }
+}
+
+TEST_F(HostileTest, ACrashInsideALibraryIsAnErrorOfTheModel) {
+  // OpenVINO folds the division and dies of SIGFPE: the lowest integer divided by -1, and by 0.
+  Model model = model_of(DType::kInt32, {4}, {4}, {node("Div", {"a", "z"}, {"b"}), node("Add", {"x", "b"}, {"y"})});
+  model.graph.set_initializer("a", tensor_of<std::int32_t>(DType::kInt32, {4}, {INT32_MIN, 1, 2, 3}));
+  model.graph.set_initializer("z", tensor_of<std::int32_t>(DType::kInt32, {4}, {-1, 0, 1, 2}));
+  write_onnx(model, folder_ / "divides.onnx");
+  const ProgramRun run = build("divides.onnx", "openvino");
+  EXPECT_THAT(run.exit_code, AnyOf(Eq(3), Eq(4))) << run.errors;
+  EXPECT_THAT(run.errors, HasSubstr("divides.onnx"));
+  EXPECT_EQ(schema_violations(run.json(), "error"), "");
+  EXPECT_TRUE(is_out_empty());
+}
+
+TEST_F(HostileTest, AStepThatNeverEndsIsStoppedAtTheTimeLimit) {
+  write_onnx(add_chain(3000), folder_ / "chain.onnx");
+  const ProgramRun run = build("chain.onnx", "openvino", {"--time-limit", "1"});
+  EXPECT_EQ(run.exit_code, 3) << run.errors;
+  EXPECT_THAT(run.errors, HasSubstr("--time-limit"));
+  EXPECT_EQ(schema_violations(run.json(), "error"), "");
+  EXPECT_TRUE(is_out_empty());
+}
+
+TEST_F(HostileTest, CtrlCEndsALibraryThatDoesNotListen) {
+  write_onnx(add_chain(3000), folder_ / "chain.onnx");
+  const ProgramRun run =
+      run_program("true", {},
+                  "set -m; " + shell_quoted(PAJAMAS_PROGRAM) + " build " + shell_quoted(path("chain.onnx")) +
+                      " --target openvino --task none -o " + shell_quoted(path("out/b")) +
+                      " & sleep 2; kill -INT $!; wait $!; code=$?; test $code -eq 130 && ");
+  EXPECT_EQ(run.exit_code, 0) << run.errors;
+  EXPECT_TRUE(is_out_empty());
+}
+
+TEST_F(HostileTest, MissingLibrariesExitWith5AndTheCure) {
+  write_onnx(conv_model(), folder_ / "good.onnx");
+  const ProgramRun no_tensorrt = build("good.onnx", "tensorrt", {}, "export PAJAMAS_TENSORRT_LIBRARY=/nonexistent; ");
+  EXPECT_EQ(no_tensorrt.exit_code, 5) << no_tensorrt.errors;
+  EXPECT_EQ(schema_violations(no_tensorrt.json(), "error"), "");
+  EXPECT_THAT(no_tensorrt.errors, HasSubstr("PAJAMAS_TENSORRT_LIBRARY"));
+  write_file(folder_ / "garbage.so", "this is no library");
+  const ProgramRun no_reference = build(
+      "good.onnx", "openvino", {}, "export PAJAMAS_ONNXRUNTIME_LIBRARY=" + shell_quoted(path("garbage.so")) + "; ");
+  EXPECT_EQ(no_reference.exit_code, 5) << no_reference.errors;
+  EXPECT_EQ(schema_violations(no_reference.json(), "error"), "");
+  EXPECT_THAT(no_reference.errors, HasSubstr("./dev setup"));
+  EXPECT_TRUE(is_out_empty());
+}
+
+TEST_F(HostileTest, MutatedManifestsNeverCrash) {
+  write_onnx(conv_model(), folder_ / "good.onnx");
+  const ProgramRun built = build("good.onnx", "openvino");
+  ASSERT_EQ(built.exit_code, 0) << built.errors;
+  const std::string manifest = read_file(folder_ / "out/b/manifest.json");
+  std::mt19937 generator(21);
+  for (int i = 0; i < 20; ++i) {
+    SCOPED_TRACE("mutation " + std::to_string(i));
+    std::string bytes = manifest;
+    if (i % 4 == 3) bytes.resize(generator() % bytes.size());
+    if (!bytes.empty()) bytes[generator() % bytes.size()] ^= static_cast<char>(1U << (generator() % 8));
+    write_file(folder_ / "out/b/manifest.json", bytes);
+    const ProgramRun run = run_program(PAJAMAS_PROGRAM, {"bench", path("out/b"), "--seconds", "0.01", "--json"});
+    EXPECT_THAT(run.exit_code, AnyOf(Eq(0), Eq(3), Eq(4), Eq(5))) << run.errors;
+    if (run.exit_code != 0) {
+      EXPECT_EQ(schema_violations(run.json(), "error"), "");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pajamas::test
