@@ -174,6 +174,18 @@ void write_file(const fs::path& path, std::string_view text) {
 
 namespace {
 
+/// Whether the process still works: a zombie, which nobody has waited for yet, does not.
+bool is_alive(pid_t pid) {
+  if (::kill(pid, 0) != 0) return errno != ESRCH;
+  std::ifstream status("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(status, text);
+  const std::size_t name_end = text.rfind(')');  // "<pid> (<name>) <state> ...", and the name may hold anything
+  if (name_end == std::string::npos || name_end + 2 >= text.size()) return true;
+  const char state = text[name_end + 2];
+  return state != 'Z' && state != 'X';
+}
+
 /// Removes what builds that died left beside `target`: siblings named ".<name>.partial-<pid>-<n>" whose process is
 /// gone.
 void remove_stale_siblings(const fs::path& target) {
@@ -185,7 +197,7 @@ void remove_stale_siblings(const fs::path& target) {
     const std::string name = entry.path().filename().string();
     if (name.rfind(prefix, 0) != 0) continue;
     const long pid = std::strtol(name.c_str() + prefix.size(), nullptr, 10);
-    if (pid > 0 && ::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) {
+    if (pid > 0 && !is_alive(static_cast<pid_t>(pid))) {
       log().info("removing {} left by a build that did not finish", entry.path().string());
       fs::remove_all(entry.path(), ignored);
     }

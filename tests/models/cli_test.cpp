@@ -187,10 +187,11 @@ TEST_F(CliTest, OneBundleForTwoBuildsAtOnce) {
 }
 
 TEST_F(CliTest, KilledBuildLeavesNoBundle) {
-  const ProgramRun run = run_program(
-      "true", {},
-      shell_quoted(PAJAMAS_PROGRAM) + " build " + shell_quoted((kDeps / "models/ssd_mobilenet_v2_coco.onnx").string()) +
-          " --target openvino -o " + shell_quoted(path("b")) + " & sleep 0.7; kill -9 $!; wait $! 2>/dev/null; ");
+  const ProgramRun run =
+      run_program("true", {},
+                  shell_quoted(PAJAMAS_PROGRAM) + " build " +
+                      shell_quoted((kDeps / "models/ssd_mobilenet_v2_coco.onnx").string()) + " --target openvino -o " +
+                      shell_quoted(path("b")) + " & sleep 0.7; kill -9 $!; wait $! 2>/dev/null; sleep 0.5; ");
   EXPECT_EQ(run.exit_code, 0) << run.errors;
   EXPECT_FALSE(fs::exists(folder_ / "b"));
   ASSERT_EQ(pajamas({"build", path("relu.onnx"), "--target", "openvino", "-o", path("b")}).exit_code, 0);
