@@ -388,6 +388,14 @@ std::optional<ValueType> type_of(const ValueFact& fact) {
   return type;
 }
 
+/// Extents that are declared open, or by a name of the exporter's making, and were inferred to be known.
+void fill_in(std::vector<Dimension>& declared, const ValueType& inferred) {
+  if (!inferred.shape || inferred.shape->size() != declared.size()) return;
+  for (std::size_t axis = 0; axis < declared.size(); ++axis) {
+    if (!declared[axis].is_known() && (*inferred.shape)[axis].is_known()) declared[axis] = (*inferred.shape)[axis];
+  }
+}
+
 void write_types(Graph& graph, const GraphFacts& facts) {
   std::unordered_map<std::string_view, ValueInfo*> known;
   for (ValueInfo& value : graph.value_infos) known[value.name] = &value;
@@ -401,7 +409,11 @@ void write_types(Graph& graph, const GraphFacts& facts) {
       if (!type) continue;
       if (const auto output = outputs.find(name); output != outputs.end()) {
         ValueInfo& value = *output->second;
-        if (!value.type || !value.type->shape) value.type = type;
+        if (!value.type || !value.type->shape) {
+          value.type = type;
+        } else {
+          fill_in(*value.type->shape, *type);
+        }
       } else if (const auto found = known.find(name); found != known.end()) {
         found->second->type = type;
       } else {

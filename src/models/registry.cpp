@@ -1,6 +1,9 @@
 // The table of model families, and the two ways in: a published ONNX model and a checkpoint folder.
+#include <algorithm>
+
 #include "base/json_reader.h"
 #include "base/log.h"
+#include "graph/shape_inference.h"
 #include "models/checkpoint.h"
 #include "models/classifier/classifier.h"
 #include "models/clip/clip.h"
@@ -32,6 +35,30 @@ namespace {
               "without a task with --task none");
 }
 
+/// Whether an output leaves extents open, the batch aside.
+bool has_open_output(const Model& model) {
+  return std::any_of(model.graph.outputs.begin(), model.graph.outputs.end(), [](const ValueInfo& output) {
+    if (!output.type || output.type->kind != ValueType::Kind::kTensor) return false;
+    if (!output.type->shape) return true;
+    const auto& shape = *output.type->shape;
+    return std::any_of(shape.begin() + (shape.empty() ? 0 : 1), shape.end(),
+                       [](const Dimension& dimension) { return !dimension.is_known(); });
+  });
+}
+
+/// The model with its outputs' extents filled in from what the graph computes: exporters with an open batch give other
+/// extents names of their own making ("Concatoutput0_dim_1"), though they are fixed. Weights are shared, not copied.
+Model with_inferred_outputs(const Model& model) {
+  Model inferred = model;
+  try {
+    infer_shapes(inferred);
+  } catch (const Error& error) {
+    log().debug("outputs stay as declared: {}", error.what());  // the passes report it when the model is built
+    return model;
+  }
+  return inferred;
+}
+
 }  // namespace
 
 const std::vector<const ModelDefinition*>& model_definitions() {
@@ -51,9 +78,11 @@ const std::vector<const ModelDefinition*>& model_definitions() {
   return definitions;
 }
 
-Recognition recognise_model(const Model& model, const ImportHints& hints) {
-  const PublishedFacts published = read_published_facts(model, hints);
+Recognition recognise_model(const Model& declared, const ImportHints& hints) {
+  const PublishedFacts published = read_published_facts(declared, hints);
   if (published.task == "none") return {};
+  const Model inferred = has_open_output(declared) ? with_inferred_outputs(declared) : Model{};
+  const Model& model = has_open_output(declared) ? inferred : declared;
   for (const ModelDefinition* definition : model_definitions()) {
     if (auto task = definition->recognise(model, hints)) return {std::string(definition->family()), std::move(*task)};
   }

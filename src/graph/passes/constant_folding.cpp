@@ -57,8 +57,16 @@ class Folder {
     return true;
   }
 
+  /// Biases stand as 32-bit integers in the files of ONNX Runtime's quantiser. Unlike weights they gain nothing by it,
+  /// and TensorRT takes 8 bits and less only.
+  static bool is_quantised_bias(const Node& node, const Constants& constants) {
+    const Tensor* quantised = node.inputs.empty() ? nullptr : constants.find(node.inputs[0]);
+    return quantised != nullptr && quantised->dtype() == DType::kInt32;
+  }
+
   bool from_constants(const Node& node, const Constants& constants, std::vector<Tensor>& results) {
-    if (!can_evaluate(node, opset_) || node.is("DequantizeLinear") || node.is("Constant")) return false;
+    if (!can_evaluate(node, opset_) || node.is("Constant")) return false;
+    if (node.is("DequantizeLinear") && !is_quantised_bias(node, constants)) return false;
     std::vector<const Tensor*> inputs;
     std::uint64_t input_bytes = 0;
     for (const std::string& input : node.inputs) {

@@ -20,7 +20,8 @@ struct FoldingOptions {
 };
 
 /// Computes nodes whose inputs are constants, and integers that follow from known extents (Shape, Size and what is
-/// computed of them). Leaves DequantizeLinear, so that quantised weights stay small. `constant_folding.cpp`
+/// computed of them). Leaves DequantizeLinear, so that quantised weights stay small, but of int32 biases.
+/// `constant_folding.cpp`
 PassReport fold_constants(Model& model, const FoldingOptions& options = {});
 
 /// Reshape targets and Resize sizes computed from extents that are not all known become constants with 0 and -1, or

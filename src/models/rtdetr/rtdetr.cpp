@@ -82,6 +82,8 @@ class Rtdetr : public ModelDefinition {
     facts.scores_output = outputs.scores->name;
     facts.is_score_logit =
         origin_of(model.graph, outputs.scores->name) != OutputOrigin::kSigmoid && outputs.scores->name != "scores";
+    // transformers keeps as many pairs of query and class as there are queries.
+    facts.max_detections = outputs.boxes->extent(1).value_or(facts.max_detections);
     TaskFacts task;
     task.name = "detection";
     task.detection = std::move(facts);
