@@ -213,19 +213,37 @@ fs::path normalised_target(const fs::path& target) {
 
 StagedDirectory::StagedDirectory(fs::path target) : target_(normalised_target(target)) {
   std::error_code error;
+  for (fs::path folder = target_.parent_path(); !fs::exists(folder, error) && folder.has_relative_path();
+       folder = folder.parent_path()) {
+    made_parents_.push_back(folder);
+  }
   fs::create_directories(target_.parent_path(), error);
-  if (error) fail("cannot create the folder", target_.parent_path(), error.value());
+  if (error) {
+    remove_made_parents();
+    fail("cannot create the folder", target_.parent_path(), error.value());
+  }
   if (fs::exists(target_, error) && !fs::is_directory(target_, error)) {
     throw Error(ErrorKind::kBadInput, "exists and is not a folder", target_.string(), "choose another folder with -o");
   }
   remove_stale_siblings(target_);
   staging_ = target_.parent_path() / ("." + target_.filename().string() + unique_suffix());
-  if (::mkdir(staging_.c_str(), 0755) != 0) fail("cannot create the folder", staging_, errno);
+  if (::mkdir(staging_.c_str(), 0755) != 0) {
+    const int saved = errno;
+    remove_made_parents();
+    fail("cannot create the folder", staging_, saved);
+  }
 }
 
 StagedDirectory::~StagedDirectory() {
   std::error_code ignored;
-  if (!is_committed_) fs::remove_all(staging_, ignored);
+  if (is_committed_) return;
+  fs::remove_all(staging_, ignored);
+  remove_made_parents();
+}
+
+void StagedDirectory::remove_made_parents() const {
+  // Innermost first; a folder that meanwhile holds something of somebody else stays.
+  for (const fs::path& folder : made_parents_) ::rmdir(folder.c_str());
 }
 
 void StagedDirectory::commit() {

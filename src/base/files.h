@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace pajamas {
 
@@ -47,7 +48,7 @@ void write_file(const std::filesystem::path& path, std::string_view text);
 void write_file(const std::filesystem::path& path, std::span<const std::span<const std::byte>> pieces);
 
 /// A directory that appears under its final name only when it is complete. The work happens in a hidden sibling
-/// (".<name>.partial-<pid>-<n>"), which the destructor removes unless `commit` was called.
+/// (".<name>.partial-<pid>-<n>"), which the destructor removes unless `commit` was called, with the parents it made.
 ///
 /// Two processes may stage the same target: each has its own sibling and the later commit wins as a whole. Siblings
 /// left by processes that no longer live are removed when the next one is staged.
@@ -67,8 +68,10 @@ class StagedDirectory {
   void commit();
 
  private:
+  void remove_made_parents() const;
   std::filesystem::path target_;
   std::filesystem::path staging_;
+  std::vector<std::filesystem::path> made_parents_;  ///< Innermost first.
   bool is_committed_ = false;
 };
 

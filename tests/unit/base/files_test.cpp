@@ -84,6 +84,18 @@ TEST_F(FilesTest, ALinkUnderTheNameIsNotReplaced) {
   EXPECT_EQ(num_entries(), 2U);
 }
 
+TEST_F(FilesTest, ParentsMadeForAFolderThatNeverCameGoToo) {
+  {
+    StagedDirectory staged(folder_ / "models/m/target/fp32");
+    EXPECT_TRUE(fs::exists(folder_ / "models/m/target"));
+  }
+  EXPECT_EQ(num_entries(), 0U);
+  fs::create_directory(folder_ / "models");
+  { StagedDirectory staged(folder_ / "models/m/target/fp32"); }
+  EXPECT_TRUE(fs::exists(folder_ / "models")) << "was there before";
+  EXPECT_FALSE(fs::exists(folder_ / "models/m"));
+}
+
 TEST_F(FilesTest, LeftoversOfDeadProcessesAreRemoved) {
   fs::create_directories(folder_ / ".bundle.partial-4194999-0");  // above the largest process id
   StagedDirectory staged(folder_ / "bundle");
