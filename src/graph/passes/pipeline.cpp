@@ -58,7 +58,10 @@ std::string PassLog::to_text() const {
 void fix_input_shapes(Graph& graph, const std::vector<std::pair<std::string, Shape>>& shapes) {
   if (shapes.empty()) return;
   std::map<std::string, std::int64_t> bound;
-  for (const auto& [name, shape] : shapes) {
+  for (const auto& entry : shapes) {
+    // Not a structured binding: lambdas capture these, which clang 14 refuses of bindings.
+    const std::string& name = entry.first;
+    const Shape& shape = entry.second;
     const auto input = std::find_if(graph.inputs.begin(), graph.inputs.end(),
                                     [&](const ValueInfo& value) { return value.name == name; });
     const auto refuse = [&](const std::string& why) {
