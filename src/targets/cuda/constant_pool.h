@@ -1,0 +1,68 @@
+// Weights in the form the kernels want them. At build they are packed from the model's initializers; at load they are
+// found, already packed, in the engine file. Lowering asks by key and never looks at a large weight's numbers itself.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "pajamas/tensor.h"
+
+namespace pajamas::cuda {
+
+/// How the bytes of a constant are arranged.
+enum class Packing {
+  kAsIs,          ///< Row-major as in the model.
+  kChannelsLast,  ///< [K, C, kernel...] stored as K, kernel..., C.
+};
+
+/// What can be done to a weight on its way into the pool, in this order.
+struct PackRequest {
+  std::string name;  ///< Initializer.
+  Packing packing = Packing::kAsIs;
+  /// Extents to pad to with zeros (more input channels than the model has); empty: none.
+  std::vector<std::int64_t> padded_extents;
+  /// Element type wanted; kUndefined: as it is.
+  DType dtype = DType::kUndefined;
+};
+
+/// The key under which a packed constant is kept: equal requests, equal keys.
+std::string key_of(const PackRequest& request);
+
+/// Type and extents of the constants of a graph, with the numbers of the small ones. Small: at most kSmallBytes.
+class ConstantTable {
+ public:
+  static constexpr std::size_t kSmallBytes = 1024;
+  struct Entry {
+    DType dtype = DType::kUndefined;
+    Shape shape;
+    std::optional<Tensor> values;  ///< Always of small ones; of large ones only at build.
+  };
+  void add(std::string name, Entry entry) { entries_[std::move(name)] = std::move(entry); }
+  const Entry* find(const std::string& name) const {
+    const auto found = entries_.find(name);
+    return found == entries_.end() ? nullptr : &found->second;
+  }
+  const std::map<std::string, Entry>& entries() const noexcept { return entries_; }
+
+ private:
+  std::map<std::string, Entry> entries_;
+};
+
+/// Packs one constant. `entry` must hold its numbers. Throws Error{kInternal} when it does not, Error{kUnsupported} for
+/// a type conversion that loses more than rounding.
+Tensor pack(const ConstantTable::Entry& entry, const PackRequest& request);
+
+/// What a lowering asked for: key → request, in the order of first use.
+struct ConstantUse {
+  std::string key;
+  PackRequest request;
+  DType dtype = DType::kUndefined;
+  std::size_t size_bytes = 0;
+};
+
+}  // namespace pajamas::cuda
