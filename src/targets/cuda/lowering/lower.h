@@ -14,8 +14,8 @@
 namespace pajamas::cuda {
 
 struct LoweringOptions {
-  bool fuses = true;          ///< false: one step a node, for finding out where an error comes from.
-  bool uses_slices = true;    ///< Concat and Split as windows instead of copies.
+  bool fuses = true;           ///< false: one step a node, for finding out where an error comes from.
+  bool uses_slices = true;     ///< Concat and Split as windows instead of copies.
   std::int32_t max_lanes = 8;  ///< Parallel branches at most.
 };
 
