@@ -35,3 +35,9 @@ set_source_files_properties(${font_assembly} PROPERTIES OBJECT_DEPENDS ${PAJAMAS
 target_include_directories(pajamas_media SYSTEM PRIVATE ${STB_INCLUDE_DIR} ${WEBP_INCLUDE_DIR} ${EXIF_INCLUDE_DIR})
 target_link_libraries(pajamas_media PRIVATE JPEG::JPEG PNG::PNG ${WEBP_DEMUX_LIBRARY} ${WEBP_LIBRARY}
                                             ${EXIF_LIBRARY} Freetype::Freetype)
+if(PAJAMAS_PORTABLE)
+  # What the archive of FreeType needs in turn; the shared library knows that itself.
+  find_library(BROTLI_DECODER_LIBRARY brotlidec REQUIRED)
+  find_library(BROTLI_COMMON_LIBRARY brotlicommon REQUIRED)
+  target_link_libraries(pajamas_media PRIVATE PNG::PNG ${BROTLI_DECODER_LIBRARY} ${BROTLI_COMMON_LIBRARY} m)
+endif()

@@ -14,6 +14,9 @@ const Target& openvino_target();  // openvino/openvino_target.cpp
 #ifdef PAJAMAS_TARGET_TENSORRT
 const Target& tensorrt_target();  // tensorrt/tensorrt_target.cpp
 #endif
+#ifdef PAJAMAS_TARGET_CUDA
+const Target& cuda_target();  // cuda/cuda_target.cpp
+#endif
 
 const std::vector<const Target*>& targets() {
   static const std::vector<const Target*> kTargets = {
@@ -22,6 +25,9 @@ const std::vector<const Target*>& targets() {
 #endif
 #ifdef PAJAMAS_TARGET_TENSORRT
       &tensorrt_target(),
+#endif
+#ifdef PAJAMAS_TARGET_CUDA
+      &cuda_target(),
 #endif
   };
   return kTargets;

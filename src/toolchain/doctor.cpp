@@ -18,13 +18,18 @@ nlohmann::json doctor() {
       described[std::string(target->name())] = {{"available", false}, {"reason", error.what()}};
     }
   }
-  // Targets that the build left out, or that are still to come, are part of the answer too.
+  // Targets that the build left out are part of the answer too.
   for (const char* name : {"openvino", "tensorrt"}) {
     if (described.contains(name)) continue;
     described[name] = {{"available", false},
                        {"reason", std::string("this program was built without the ") + name + " target"}};
   }
-  described["cuda"] = {{"available", false}, {"reason", "this version has no cuda target yet (docs/roadmap.md)"}};
+  if (!described.contains("cuda")) {
+    const std::string why = PAJAMAS_NO_CUDA_REASON;
+    described["cuda"] = {
+        {"available", false},
+        {"reason", "this program was built without the cuda target" + (why.empty() ? "" : ": " + why)}};
+  }
   report["targets"] = described;
   try {
     report["reference"] = {{"available", true}, {"onnxruntime", OnnxRuntimeLibrary::get()->version()}};
