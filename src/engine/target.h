@@ -57,6 +57,8 @@ struct CompileRequest {
   std::string part;                 ///< Name of the engine part, the stem of its file names: "model", "image", "text".
   std::filesystem::path directory;  ///< Existing folder for the files.
   Progress progress;
+  /// File of measured times to use and to add to, for targets that choose kernels by time; empty: none.
+  std::filesystem::path timing_cache = {};
 };
 
 /// How a loaded engine shall run.
@@ -97,6 +99,9 @@ class Session {
   /// Output `index` of the last run; the memory belongs to the session and is valid until the next run().
   virtual TensorView output(std::size_t index) const = 0;
   virtual RunTiming last_timing() const = 0;
+  /// What each layer of a run with the inputs given takes: {"steps": [{"kind", "time_us", "bytes", "flops",
+  /// "fused_from", ...}], ...}. Overwrites the outputs. Throws Error{kUnsupported} where the target cannot tell.
+  virtual nlohmann::json layer_times();
 };
 
 /// A loaded engine: immutable, shareable between threads.

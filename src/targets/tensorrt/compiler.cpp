@@ -9,9 +9,9 @@
 #include "base/log.h"
 #include "io/onnx_writer.h"
 #include "pajamas/error.h"
+#include "targets/shape_profiles.h"
 #include "targets/tensorrt/engine_file.h"
 #include "targets/tensorrt/messages.h"
-#include "targets/tensorrt/profiles.h"
 #include "targets/tensorrt/sm.h"
 
 namespace pajamas::tensorrt {

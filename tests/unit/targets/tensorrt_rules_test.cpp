@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "targets/registry.h"
+#include "targets/shape_profiles.h"
 #include "targets/tensorrt/messages.h"
-#include "targets/tensorrt/profiles.h"
 #include "targets/tensorrt/sm.h"
 #include "targets/tensorrt/support.h"
 #include "targets/tensorrt/trtexec_options.h"

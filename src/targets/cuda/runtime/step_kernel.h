@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -59,5 +60,8 @@ class Backend {
 
 /// The backends of this build, in order of preference where nothing was timed.
 const std::vector<const Backend*>& backends();
+
+/// Versions of the libraries that backends use, by name ("cudnn" → "9.19.0"); those that are missing are left out.
+std::map<std::string, std::string> library_versions(DeviceContext& device);
 
 }  // namespace pajamas::cuda

@@ -1,5 +1,5 @@
-// Shape profiles of a model with dynamic inputs: TensorRT must know the smallest, the usual and the largest shape of
-// each. Checked here because the library accepts nonsense (a maximum of 2^40) and ignores names that it does not know.
+// Shape profiles of a model with dynamic inputs: GPU targets must know the smallest, the usual and the largest shape of
+// each. Checked here because TensorRT accepts nonsense (a maximum of 2^40) and ignores names that it does not know.
 #pragma once
 
 #include <vector>
@@ -7,7 +7,7 @@
 #include "engine/build_plan.h"
 #include "graph/graph.h"
 
-namespace pajamas::tensorrt {
+namespace pajamas {
 
 /// Batch sizes of an input whose only open extent is the first, when the plan says nothing of it.
 inline constexpr std::int64_t kDefaultMinBatch = 1;
@@ -20,4 +20,4 @@ inline constexpr std::int64_t kDefaultMaxBatch = 8;
 /// take (more than 2^31-1 elements), or is missing for an input with other open extents.
 std::vector<ShapeProfile> resolve_profiles(const Model& model, const std::vector<ShapeProfile>& given);
 
-}  // namespace pajamas::tensorrt
+}  // namespace pajamas

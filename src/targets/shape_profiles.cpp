@@ -1,12 +1,12 @@
-// Checks and defaults of shape profiles. See profiles.h.
-#include "targets/tensorrt/profiles.h"
+// Checks and defaults of shape profiles. See shape_profiles.h.
+#include "targets/shape_profiles.h"
 
 #include <limits>
 #include <map>
 
 #include "pajamas/error.h"
 
-namespace pajamas::tensorrt {
+namespace pajamas {
 namespace {
 
 constexpr std::int64_t kMaxElements = std::numeric_limits<std::int32_t>::max();
@@ -76,7 +76,7 @@ bool has_open_extent(const ValueInfo& input) {
 ShapeProfile default_profile(const ValueInfo& input) {
   const std::string remedy = "give its range with --shapes " + input.name + ":MIN,OPT,MAX";
   if (!input.type || !input.type->shape) {
-    refuse(input.name, "the model does not even declare the rank, so TensorRT needs a range", remedy);
+    refuse(input.name, "the model does not even declare the rank, so a range is needed", remedy);
   }
   const auto& shape = *input.type->shape;
   ShapeProfile profile{input.name, {}, {}, {}};
@@ -84,8 +84,7 @@ ShapeProfile default_profile(const ValueInfo& input) {
     const bool is_known = shape[axis].is_known();
     if (!is_known && axis != 0) {
       refuse(input.name,
-             "axis " + std::to_string(axis) + " is open in " + declared_text(input) + ", so TensorRT needs a range",
-             remedy);
+             "axis " + std::to_string(axis) + " is open in " + declared_text(input) + ", so a range is needed", remedy);
     }
     profile.min.push_back(is_known ? shape[axis].extent() : kDefaultMinBatch);
     profile.opt.push_back(is_known ? shape[axis].extent() : kDefaultOptBatch);
@@ -151,4 +150,4 @@ std::vector<ShapeProfile> resolve_profiles(const Model& model, const std::vector
   return result;
 }
 
-}  // namespace pajamas::tensorrt
+}  // namespace pajamas
