@@ -1,7 +1,9 @@
 // pajamas bench: how fast a bundle is here.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
+#include <vector>
 
 #include "cli.h"
 #include "pajamas/error.h"
@@ -14,6 +16,26 @@ std::string percentiles(const nlohmann::json& statistics) {
   return fmt::format("p50 {:.3f}  p90 {:.3f}  p99 {:.3f}  ms  (n {})", statistics["p50"].get<double>(),
                      statistics["p90"].get<double>(), statistics["p99"].get<double>(),
                      statistics["n"].get<std::int64_t>());
+}
+
+/// The slowest first: what somebody who wants a faster model looks for.
+void print_layers(const nlohmann::json& layers) {
+  std::vector<nlohmann::json> steps = layers["steps"].get<std::vector<nlohmann::json>>();
+  std::stable_sort(steps.begin(), steps.end(), [](const nlohmann::json& a, const nlohmann::json& b) {
+    return a["time_us"].get<double>() > b["time_us"].get<double>();
+  });
+  std::cout << fmt::format("  layers      {} steps, {:.1f} us one by one\n", steps.size(),
+                           layers["sum_us"].get<double>());
+  std::cout << "      us  of limit        MB   GFLOP  kind       output                       kernel; from\n";
+  for (const nlohmann::json& step : steps) {
+    std::string names;
+    for (const auto& name : step["fused_from"]) names += (names.empty() ? "" : ", ") + name.get<std::string>();
+    std::cout << fmt::format("  {:6.2f}  {:7.0f}%  {:8.3f}  {:6.3f}  {:<9}  {:<27}  {}; {}\n",
+                             step["time_us"].get<double>(), 100 * step["fraction_of_limit"].get<double>(),
+                             step["bytes"].get<double>() / 1e6, step["flops"].get<double>() / 1e9,
+                             step["kind"].get<std::string>(), step["output"].get<std::string>(),
+                             step["tactic"].get<std::string>(), names);
+  }
 }
 
 void print(const nlohmann::json& report) {
@@ -35,6 +57,7 @@ void print(const nlohmann::json& report) {
                              peer["ratio"].get<double>(), peer["ratio_low"].get<double>(),
                              peer["ratio_high"].get<double>());
   }
+  if (report.contains("layers")) print_layers(report["layers"]);
   for (const auto& warning : report["environment"]["warnings"]) {
     std::cout << "  note        " << warning.get<std::string>() << '\n';
   }
@@ -71,6 +94,7 @@ Command add_bench_command(CLI::App& app, Context& context) {
   command->add_option("--seconds", options->request.seconds, "How long to measure (default 5)")
       ->check(CLI::Range(0.01, 86400.0));
   command->add_option("--peer", options->peer, "Measure a peer in the same run: onnxruntime");
+  command->add_flag("--layers", options->request.has_layers, "Also what each fused layer takes (target cuda)");
   command->add_flag("--exact-fp32", options->request.is_exact_fp32,
                     "Compute in float32 whatever the bundle's precision");
   add_threads_option(*command, options->request.num_threads);

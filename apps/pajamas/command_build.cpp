@@ -106,6 +106,8 @@ Command add_build_command(CLI::App& app, Context& context) {
   command->add_flag("--per-layer", options->request.is_per_layer, "Compare inner values too in the proof");
   command->add_flag("--accept-unproven", options->request.is_unproven_accepted,
                     "Keep a bundle whose proof failed; its manifest says so");
+  command->add_option("--timing-cache", options->request.timing_cache,
+                      "File of measured kernel times to use and to add to (target cuda): the same kernels every time");
   command->add_option("--time-limit", options->time_limit_s, "Seconds the builder may take (default 1800)")
       ->check(CLI::Range(1L, 1L << 30));
   command->add_option("--memory-limit", options->memory_limit_gb, "Gigabytes the builder may take (default: no limit)")

@@ -201,6 +201,10 @@ nlohmann::json bench_bundle(const BenchRequest& request) {
                            {"throughput_per_s", measured[0].items_per_second},
                            {"proof", part.proof.value("summary", "")},
                            {"environment", environment({{"pajamas", program_version()}})}};
+  if (request.has_layers) {
+    request.progress.step("Measuring layers");
+    report["layers"] = session->layer_times();
+  }
   if (peer) {
     const Ratio ratio = speed_ratio(measured[0], measured[1]);
     report["peer"] = {{"name", "onnxruntime"},

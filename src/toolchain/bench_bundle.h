@@ -19,6 +19,7 @@ struct BenchRequest {
   int num_threads = 0;         ///< CPU threads; 0: all.
   bool is_exact_fp32 = false;  ///< Measure the engine at float32 whatever the bundle's precision.
   bool is_beside_onnxruntime = false;
+  bool has_layers = false;  ///< Also what each layer takes, where the target can tell.
   Progress progress;
 };
 

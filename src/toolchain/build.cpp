@@ -128,6 +128,10 @@ nlohmann::json to_json(const PassLog& log) {
 BuildResult build(const BuildRequest& request) {
   const Progress& progress = request.progress;
   const Target& target = find_target(request.plan.target);
+  if (!request.timing_cache.empty() && request.plan.target != "cuda") {
+    throw Error(ErrorKind::kUsage, "the target " + request.plan.target + " chooses nothing by time", "--timing-cache",
+                "leave --timing-cache out, or build with --target cuda");
+  }
   const BuildPlan plan = target.resolve(request.plan);
   StepClock clock;
 
@@ -163,7 +167,7 @@ BuildResult build(const BuildRequest& request) {
                     support.remedy);
       }
       const CompiledPart compiled = clock.timed("compile", [&] {
-        return target.compile({lowered.model, plan, part.name, staged.path(), progress});
+        return target.compile({lowered.model, plan, part.name, staged.path(), progress, request.timing_cache});
       });
       if (imported.task.name != "none") {
         find_task(imported.task.name).check(imported.task, part.name, compiled.inputs, compiled.outputs);

@@ -26,6 +26,8 @@ struct BuildRequest {
   std::vector<std::filesystem::path> images;    ///< Real inputs for the proof, beside the seeded ones.
   bool is_unproven_accepted = false;            ///< Keep a bundle whose proof failed; the manifest says so.
   bool is_per_layer = false;                    ///< The proof compares inner values too.
+  /// Measured times to use and to add to (CompileRequest::timing_cache); refused for targets that time nothing.
+  std::filesystem::path timing_cache = {};
   Progress progress;
   /// Called with the folder that the build works in, which it removes unless the bundle is done. For callers that
   /// clean up after a process that died. May be empty.

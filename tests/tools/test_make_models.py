@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 try:
     import numpy as np
     import onnx
-    from convert import random_weights, resnet, yolov8
+    from convert import random_weights, resnet, whisper, yolov8
 except ImportError as error:
     raise unittest.SkipTest(f"{error}: the tools' environment .deps/venv is not there (./dev setup)")
 
@@ -55,6 +55,22 @@ class Models(unittest.TestCase):
         self.assertEqual((metadata["task"], metadata["stride"], metadata["imgsz"], metadata["names"]),
                          ("detect", "32", "[640, 640]", "{0: 'a'}"))
         self.assertEqual(digest(model), digest(yolov8.build_model(LABELS)))
+
+    def test_whisper_tiny_encoder(self):
+        model = whisper.build_model("tiny")
+        onnx.checker.check_model(model, full_check=True)
+        # The published encoder's 8,208,384 parameters, and what GELU and attention are spelt with.
+        spelling = 4  # sqrt(2), 1, 0.5, the scale of the scores
+        self.assertEqual(num_parameters(model) - spelling, 8208384)
+        self.assertEqual([d.dim_param or d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim],
+                         ["batch", 1500, 384])
+        self.assertEqual(digest(model), digest(whisper.build_model("tiny")))
+
+    def test_whisper_positions_are_sines_and_cosines(self):
+        positions = whisper.positions(1500, 384)[0]
+        np.testing.assert_allclose(positions[0], [0] * 192 + [1] * 192)
+        np.testing.assert_allclose(positions[7, :1], np.sin([7.0]))
+        np.testing.assert_allclose(positions[7, 191], np.sin(7 / 10000.0))
 
     def test_resnet50(self):
         folded, unfolded = resnet.build_model(LABELS), resnet.build_model(LABELS, has_batch_norm=True)
