@@ -51,7 +51,8 @@ DeviceConstants::DeviceConstants(std::span<const std::byte> weights, const std::
   for (const ConstantPlace& place : places) addresses_[place.key] = memory_.data() + place.offset;
 }
 
-DeviceConstants::DeviceConstants(const PackedConstants& packed) : memory_(packed.size_bytes()) {
+DeviceConstants::DeviceConstants(const PackedConstants& packed, std::shared_ptr<const DeviceConstants> shared)
+    : shared_(std::move(shared)), memory_(packed.size_bytes()) {
   std::size_t offset = 0;
   for (const std::span<const std::byte> piece : packed.pieces()) {
     if (!piece.empty()) {
@@ -65,6 +66,7 @@ DeviceConstants::DeviceConstants(const PackedConstants& packed) : memory_(packed
 
 std::byte* DeviceConstants::find(const std::string& key) const {
   const auto found = addresses_.find(key);
+  if (found == addresses_.end() && shared_) return shared_->find(key);
   if (found == addresses_.end()) {
     throw Error(ErrorKind::kInternal, "the engine holds no constant '" + key + "'", {}, "build the bundle again");
   }

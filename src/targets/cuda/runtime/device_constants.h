@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,14 +38,18 @@ class DeviceConstants {
  public:
   /// From the section of an engine file: one allocation and one copy.
   DeviceConstants(std::span<const std::byte> weights, const std::vector<ConstantPlace>& places);
-  explicit DeviceConstants(const PackedConstants& packed);
+  /// `shared`: others that find() knows too.
+  explicit DeviceConstants(const PackedConstants& packed, std::shared_ptr<const DeviceConstants> shared = nullptr);
 
   /// Device address. Throws Error{kInternal} for a key that was not packed.
   std::byte* find(const std::string& key) const;
-  bool contains(const std::string& key) const { return addresses_.count(key) != 0; }
+  bool contains(const std::string& key) const {
+    return addresses_.count(key) != 0 || (shared_ && shared_->contains(key));
+  }
   std::size_t size_bytes() const noexcept { return memory_.size_bytes(); }
 
  private:
+  std::shared_ptr<const DeviceConstants> shared_;
   DeviceMemory memory_;
   std::map<std::string, std::byte*> addresses_;
 };

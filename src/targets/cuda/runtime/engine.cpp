@@ -2,7 +2,10 @@
 #include "targets/cuda/runtime/engine.h"
 
 #include <map>
+#include <string_view>
+#include <unordered_set>
 
+#include "graph/passes/passes.h"
 #include "graph/passes/pipeline.h"
 #include "pajamas/error.h"
 #include "targets/cuda/lowering/lower.h"
@@ -93,6 +96,19 @@ std::shared_ptr<const Plan> CudaEngine::plan(const InputShapes& shapes) const {
   });
 }
 
+std::shared_ptr<const DeviceConstants> CudaEngine::constants_of(const std::vector<ConstantUse>& uses,
+                                                                const ConstantTable& table) const {
+  std::vector<ConstantUse> missing;
+  for (const ConstantUse& use : uses) {
+    if (!parts_.constants->contains(use.key)) missing.push_back(use);
+  }
+  if (missing.empty()) return parts_.constants;
+  // Only those that the table has the numbers of: what follows from the shapes.
+  PackedConstants packed;
+  packed.add(missing, table);
+  return std::make_shared<const DeviceConstants>(packed, parts_.constants);
+}
+
 void CudaEngine::keep_plan(const InputShapes& shapes, std::shared_ptr<const Plan> plan) const {
   plans_.get(key_of(shapes), [&] { return plan; });
 }
@@ -100,23 +116,44 @@ void CudaEngine::keep_plan(const InputShapes& shapes, std::shared_ptr<const Plan
 std::shared_ptr<const Plan> CudaEngine::make_plan(const InputShapes& shapes) const {
   parts_.device->make_current();
   try {
-    LoweredProgram lowered = lower(with_input_shapes(parts_.graph, shapes), parts_.table);
+    const FixedModel fixed = with_input_shapes(parts_.graph, parts_.table, shapes);
+    LoweredProgram lowered = lower(fixed.model, fixed.table);
     auto program = std::make_shared<Program>(std::move(lowered.program));
     StepKernels kernels = make_kernels(*parts_.device, *program, parts_.tactics);
-    return std::make_shared<const Plan>(std::move(program), std::move(kernels), parts_.constants,
-                                        parts_.index.uses_lanes);
+    return std::make_shared<const Plan>(std::move(program), std::move(kernels),
+                                        constants_of(lowered.constants, fixed.table), parts_.index.uses_lanes);
   } catch (const Error& error) {
     if (parts_.where.empty()) throw;
     throw error.with_context(parts_.where);
   }
 }
 
-Model with_input_shapes(const Model& model, const InputShapes& shapes) {
-  Model fixed = model;
+FixedModel with_input_shapes(const Model& graph, const ConstantTable& table, const InputShapes& shapes) {
+  FixedModel fixed{graph, table};
+  const std::vector<const ValueInfo*> inputs = graph.graph.required_inputs();
   std::vector<std::pair<std::string, Shape>> named;
-  const std::vector<const ValueInfo*> inputs = fixed.graph.required_inputs();
-  for (std::size_t i = 0; i < inputs.size() && i < shapes.size(); ++i) named.emplace_back(inputs[i]->name, shapes[i]);
-  fix_input_shapes(fixed.graph, named);
+  std::string suffix = "@";
+  bool is_open = false;
+  for (std::size_t i = 0; i < inputs.size() && i < shapes.size(); ++i) {
+    named.emplace_back(inputs[i]->name, shapes[i]);
+    suffix += shapes[i].to_string();
+    is_open = is_open || !inputs[i]->type || !inputs[i]->type->static_shape();
+  }
+  fix_input_shapes(fixed.model.graph, named);
+  if (!is_open) return fixed;  // The passes have folded all that can be.
+  fold_constants(fixed.model);
+  remove_dead_code(fixed.model);
+  Renames renames;
+  std::unordered_set<std::string_view> kept = output_names(fixed.model.graph);
+  for (Initializer& initializer : fixed.model.graph.initializers) {
+    if (graph.graph.find_initializer(initializer.name) != nullptr) continue;
+    if (kept.count(initializer.name) == 0) {
+      renames[initializer.name] = initializer.name + suffix;
+      initializer.name += suffix;
+    }
+    fixed.table.add(initializer.name, {initializer.tensor.dtype(), initializer.tensor.shape(), initializer.tensor});
+  }
+  rename_uses(fixed.model.graph, renames);
   return fixed;
 }
 

@@ -59,13 +59,22 @@ class CudaEngine final : public Engine, public std::enable_shared_from_this<Cuda
  private:
   void check_shapes(const InputShapes& shapes) const;
   std::shared_ptr<const Plan> make_plan(const InputShapes& shapes) const;
+  /// The engine's constants, and where a plan uses others, those too.
+  std::shared_ptr<const DeviceConstants> constants_of(const std::vector<ConstantUse>& uses,
+                                                      const ConstantTable& table) const;
 
   Parts parts_;
   mutable PlanCache<std::vector<std::vector<std::int64_t>>, Plan> plans_{kMaxPlans};
   mutable std::mutex making_;  ///< One plan is made at a time: it takes all cores.
 };
 
-/// The same model with every input of these shapes.
-Model with_input_shapes(const Model& model, const InputShapes& shapes);
+/// A model at fixed input shapes, with the constants that its lowering may ask for.
+struct FixedModel {
+  Model model;
+  ConstantTable table;
+};
+/// `graph` without its large initializers, `table` with theirs. Values that follow from the shapes become constants of
+/// their own under names that hold the shapes, as they differ from plan to plan.
+FixedModel with_input_shapes(const Model& graph, const ConstantTable& table, const InputShapes& shapes);
 
 }  // namespace pajamas::cuda

@@ -149,16 +149,20 @@ BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Mod
   const InputShapes usual = shapes_of(index.profiles, &ShapeProfile::opt);
   const InputShapes smallest = shapes_of(index.profiles, &ShapeProfile::min);
   const InputShapes largest = shapes_of(index.profiles, &ShapeProfile::max);
-  LoweredProgram lowered = lower(with_input_shapes(model, usual), table);
+  parts.graph = stripped(model, index.large_constants);
+  parts.table = stripped(table);
+  FixedModel fixed = with_input_shapes(parts.graph, table, usual);
+  LoweredProgram lowered = lower(fixed.model, fixed.table);
   auto packed = std::make_shared<PackedConstants>();
-  packed->add(lowered.constants, table);
+  packed->add(lowered.constants, fixed.table);
   std::size_t largest_bytes = 0;
   // Other shapes may want weights packed in other ways; and the largest must fit before anybody relies on it.
   for (const InputShapes* shapes : {&smallest, &largest}) {
     if (*shapes == usual) continue;
     options.progress.check("lowering");
-    LoweredProgram other = lower(with_input_shapes(model, *shapes), table);
-    packed->add(other.constants, table);
+    fixed = with_input_shapes(parts.graph, table, *shapes);
+    LoweredProgram other = lower(fixed.model, fixed.table);
+    packed->add(other.constants, fixed.table);
     plan_memory(other.program);
     largest_bytes = std::max(largest_bytes, other.program.arena_bytes);
   }
@@ -198,8 +202,6 @@ BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Mod
     plan = std::make_shared<const Plan>(program, std::move(kernels), parts.constants, index.uses_lanes);
   }
   if (options.is_tuned) built.timing = part_of(cache, index.environment, parts.tactics);
-  parts.graph = stripped(model, index.large_constants);
-  parts.table = stripped(table);
   const auto engine = std::make_shared<const CudaEngine>(std::move(parts));
   engine->keep_plan(usual, plan);
   built.engine = engine;

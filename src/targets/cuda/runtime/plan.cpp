@@ -23,6 +23,7 @@ Plan::Plan(std::shared_ptr<Program> program, StepKernels kernels, std::shared_pt
   for (const auto& kernel : kernels_) workspace.push_back(kernel->workspace_bytes());
   workspace_offsets_ = plan_memory(*program_, workspace).workspace_offsets;
   workspace_offsets_.resize(kernels_.size(), 0);
+  schedule_ = schedule_lanes(*program_);
   const auto place = [&](const std::vector<ValueId>& values, std::vector<std::size_t>& offsets) {
     for (const ValueId id : values) {
       offsets.push_back(interface_bytes_);
@@ -71,60 +72,28 @@ void Plan::enqueue_lanes(cudaStream_t stream, std::span<std::byte* const> addres
                          const Lanes& lanes) const {
   const std::vector<Step>& steps = program_->steps;
   const auto num_lanes = static_cast<std::size_t>(program_->num_lanes);
-  const auto lane_of = [&](std::size_t step) { return static_cast<std::size_t>(steps[step].lane); };
-
-  // Which steps somebody in another lane waits for: those get an event.
-  std::vector<bool> is_awaited(steps.size(), false);
-  std::vector<std::int64_t> last_of_lane(num_lanes, -1);
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    last_of_lane[lane_of(i)] = static_cast<std::int64_t>(i);
-    for (const std::int32_t before : steps[i].depends_on) {
-      const auto index = static_cast<std::size_t>(before);
-      if (lane_of(index) != lane_of(i)) is_awaited[index] = true;
-    }
-  }
-  for (std::size_t lane = 1; lane < num_lanes; ++lane) {
-    if (last_of_lane[lane] >= 0) is_awaited[static_cast<std::size_t>(last_of_lane[lane])] = true;
-  }
-
   std::vector<cudaStream_t> streams{stream};
   for (std::size_t lane = 1; lane < num_lanes; ++lane) streams.push_back(lanes.stream(lane));
-  lanes.begin().record(stream);
   std::vector<bool> is_forked(num_lanes, false);
   is_forked[0] = true;
-  // known[a][b]: the last step of lane b that lane a has waited for, through others too.
-  std::vector<std::vector<std::int64_t>> known(num_lanes, std::vector<std::int64_t>(num_lanes, -1));
-  std::vector<std::vector<std::int64_t>> known_at(steps.size());
-  const auto wait_for = [&](std::size_t lane, std::size_t step) {
-    check(cudaStreamWaitEvent(streams[lane], lanes.event(step).get(), 0), "joining branches of a graph");
-    for (std::size_t other = 0; other < num_lanes; ++other) {
-      known[lane][other] = std::max(known[lane][other], known_at[step][other]);
-    }
+  lanes.begin().record(stream);
+  const auto wait = [&](cudaStream_t waiting, const Event& event) {
+    check(cudaStreamWaitEvent(waiting, event.get(), 0), "joining branches of a graph");
   };
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    const std::size_t lane = lane_of(i);
+    const auto lane = static_cast<std::size_t>(steps[i].lane);
     if (!is_forked[lane]) {
       // From the very beginning: the capture knows the stream then, and no edge is added.
-      check(cudaStreamWaitEvent(streams[lane], lanes.begin().get(), 0), "forking a branch of a graph");
+      wait(streams[lane], lanes.begin());
       is_forked[lane] = true;
     }
-    // Latest first: waiting for it often covers the earlier ones.
-    for (auto before = steps[i].depends_on.rbegin(); before != steps[i].depends_on.rend(); ++before) {
-      const auto index = static_cast<std::size_t>(*before);
-      if (lane_of(index) == lane || known[lane][lane_of(index)] >= *before) continue;
-      wait_for(lane, index);
+    for (const std::int32_t before : schedule_.waits[i]) {
+      wait(streams[lane], lanes.event(static_cast<std::size_t>(before)));
     }
     enqueue_step(i, streams[lane], addresses, arena);
-    known[lane][lane] = static_cast<std::int64_t>(i);
-    if (is_awaited[i]) {
-      lanes.event(i).record(streams[lane]);
-      known_at[i] = known[lane];
-    }
+    if (schedule_.is_awaited[i]) lanes.event(i).record(streams[lane]);
   }
-  for (std::size_t lane = 1; lane < num_lanes; ++lane) {
-    const std::int64_t last = last_of_lane[lane];
-    if (last >= 0 && known[0][lane] < last) wait_for(0, static_cast<std::size_t>(last));
-  }
+  for (const std::int32_t last : schedule_.joins) wait(stream, lanes.event(static_cast<std::size_t>(last)));
 }
 
 PlanInstance::PlanInstance(std::shared_ptr<const Plan> plan, std::shared_ptr<const DeviceMemory> arena,

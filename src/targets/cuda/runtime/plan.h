@@ -11,6 +11,7 @@
 #include "targets/cuda/program.h"
 #include "targets/cuda/runtime/device_constants.h"
 #include "targets/cuda/runtime/graph_exec.h"
+#include "targets/cuda/runtime/lane_schedule.h"
 #include "targets/cuda/runtime/step_kernel.h"
 
 namespace pajamas::cuda {
@@ -54,6 +55,7 @@ class Plan {
   StepKernels kernels_;
   std::shared_ptr<const DeviceConstants> constants_;
   bool uses_lanes_;
+  LaneSchedule schedule_;
   std::vector<std::size_t> workspace_offsets_;
   std::size_t interface_bytes_ = 0;
   std::vector<std::size_t> input_offsets_;
