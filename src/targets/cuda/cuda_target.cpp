@@ -126,6 +126,7 @@ class CudaTarget final : public Target {
                   {"kernels_timed", built.num_timed},
                   {"signatures_from_timing_cache", built.num_from_cache},
                   {"uses_lanes", index.uses_lanes},
+                  {"refined_us", built.refined_us},
                   {"one_stream_us", built.one_stream_us},
                   {"lanes_us", built.lanes_us},
                   {"build_seconds", elapsed.count()}};

@@ -2,7 +2,9 @@
 #include "targets/cuda/runtime/engine_builder.h"
 
 #include <algorithm>
+#include <optional>
 
+#include "base/digest.h"
 #include "base/json_writer.h"
 #include "base/log.h"
 #include "io/onnx_reader.h"
@@ -125,6 +127,16 @@ TimingCache part_of(const TimingCache& cache, const TuningEnvironment& environme
   return part;
 }
 
+/// Equal for programs of the same steps in the same lanes.
+std::string key_of_plan(const Program& program) {
+  Sha256 digest;
+  for (const Step& step : program.steps) {
+    const std::string text = signature_of(program, step) + "|" + std::to_string(step.lane) + "\n";
+    digest.update({reinterpret_cast<const std::byte*>(text.data()), text.size()});
+  }
+  return digest.finish();
+}
+
 std::span<const std::byte> bytes_of_text(const std::string& text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
@@ -181,6 +193,8 @@ BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Mod
     tuning.max_kernels = options.max_kernels;
     tuning.progress = options.progress;
     TuneResult tuned = tune(*device, *program, *parts.constants, cache, tuning);
+    // With everything from the cache there is nothing to compare: the same kernels come out without timing.
+    if (tuned.num_timed > 0) built.refined_us = refine(*device, program, parts.constants, tuned, cache, tuning);
     kernels = std::move(tuned.kernels);
     parts.tactics = std::move(tuned.tactics);
     built.num_timed = tuned.num_timed;
@@ -197,11 +211,17 @@ BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Mod
   options.progress.check("measuring the plan");
   options.progress.step("Measuring the plan");
   auto plan = std::make_shared<const Plan>(program, kernels, parts.constants, true);
-  index.uses_lanes = options.is_tuned ? choose_lanes(plan, built) : true;
+  if (options.is_tuned) {
+    const std::string plan_key = key_of_plan(*program);
+    const std::optional<bool> known = cache.uses_lanes(index.environment, plan_key);
+    index.uses_lanes = known && built.num_timed == 0 ? *known : choose_lanes(plan, built);
+    cache.set_uses_lanes(index.environment, plan_key, index.uses_lanes);
+    built.timing = part_of(cache, index.environment, parts.tactics);
+    built.timing.set_uses_lanes(index.environment, plan_key, index.uses_lanes);
+  }
   if (index.uses_lanes != plan->uses_lanes()) {
     plan = std::make_shared<const Plan>(program, std::move(kernels), parts.constants, index.uses_lanes);
   }
-  if (options.is_tuned) built.timing = part_of(cache, index.environment, parts.tactics);
   const auto engine = std::make_shared<const CudaEngine>(std::move(parts));
   engine->keep_plan(usual, plan);
   built.engine = engine;

@@ -32,6 +32,7 @@ struct BuiltEngine {
   nlohmann::json program;     ///< The lowered program, for people.
   std::size_t num_timed = 0;  ///< Kernels timed.
   std::size_t num_from_cache = 0;
+  double refined_us = 0;     ///< Time of the plan after the comparison of whole plans; 0 where there was none.
   double one_stream_us = 0;  ///< Time of the whole plan on one stream; 0 where it was not measured.
   double lanes_us = 0;       ///< The same with parallel branches; 0 where there are none.
 };

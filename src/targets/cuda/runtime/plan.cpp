@@ -23,6 +23,8 @@ Plan::Plan(std::shared_ptr<Program> program, StepKernels kernels, std::shared_pt
   for (const auto& kernel : kernels_) workspace.push_back(kernel->workspace_bytes());
   workspace_offsets_ = plan_memory(*program_, workspace).workspace_offsets;
   workspace_offsets_.resize(kernels_.size(), 0);
+  arena_bytes_ = program_->arena_bytes;
+  for (const Buffer& buffer : program_->buffers) arena_offsets_.push_back(buffer.arena_offset);
   schedule_ = schedule_lanes(*program_);
   const auto place = [&](const std::vector<ValueId>& values, std::vector<std::size_t>& offsets) {
     for (const ValueId id : values) {
@@ -43,7 +45,7 @@ std::vector<std::byte*> Plan::addresses(std::byte* arena, std::byte* interface_m
     switch (buffer.place) {
       case Place::kInput: addresses.push_back(interface_memory + input_offsets_.at(index)); break;
       case Place::kOutput: addresses.push_back(interface_memory + output_offsets_.at(index)); break;
-      case Place::kArena: addresses.push_back(arena + buffer.arena_offset); break;
+      case Place::kArena: addresses.push_back(arena + arena_offsets_[addresses.size()]); break;
       case Place::kConstant: addresses.push_back(constants_->find(buffer.constant_key)); break;
     }
   }

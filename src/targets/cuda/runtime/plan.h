@@ -30,7 +30,7 @@ class Plan {
   const Program& program() const noexcept { return *program_; }
   const StepKernels& kernels() const noexcept { return kernels_; }
   bool uses_lanes() const noexcept { return uses_lanes_; }
-  std::size_t arena_bytes() const noexcept { return program_->arena_bytes; }
+  std::size_t arena_bytes() const noexcept { return arena_bytes_; }
   /// Inputs and outputs one after the other, each at a multiple of kBufferAlignment.
   std::size_t interface_bytes() const noexcept { return interface_bytes_; }
   std::size_t input_offset(std::size_t index) const { return input_offsets_[index]; }
@@ -56,6 +56,9 @@ class Plan {
   std::shared_ptr<const DeviceConstants> constants_;
   bool uses_lanes_;
   LaneSchedule schedule_;
+  std::size_t arena_bytes_ = 0;
+  /// By buffer. Kept here, as several plans with other kernels may be made of one program.
+  std::vector<std::size_t> arena_offsets_;
   std::vector<std::size_t> workspace_offsets_;
   std::size_t interface_bytes_ = 0;
   std::vector<std::size_t> input_offsets_;

@@ -39,6 +39,12 @@ TunedSignature parse_signature(const JsonReader& json) {
         {candidate.string("tactic"), read_time(candidate, "warm_us"), read_time(candidate, "cold_us")});
   }
   if (tuned.candidates.empty()) json.member("candidates").fail("is empty");
+  if (json.has("chosen")) {
+    tuned.chosen = json.string("chosen");
+    const bool is_candidate = std::any_of(tuned.candidates.begin(), tuned.candidates.end(),
+                                          [&](const TimedTactic& each) { return each.tactic == tuned.chosen; });
+    if (!is_candidate) json.member("chosen").fail("is none of the candidates");
+  }
   if (json.has("refusals")) tuned.refusals = json.member("refusals").as_strings();
   return tuned;
 }
@@ -55,8 +61,8 @@ nlohmann::json to_json(const TuningEnvironment& environment) {
 const TunedSignature* TimingCache::find(const TuningEnvironment& environment, const std::string& signature) const {
   const auto found = environments_.find(environment);
   if (found == environments_.end()) return nullptr;
-  const auto entry = found->second.find(signature);
-  return entry == found->second.end() ? nullptr : &entry->second;
+  const auto entry = found->second.signatures.find(signature);
+  return entry == found->second.signatures.end() ? nullptr : &entry->second;
 }
 
 void TimingCache::add(const TuningEnvironment& environment, const std::string& signature, TunedSignature tuned) {
@@ -67,26 +73,49 @@ void TimingCache::add(const TuningEnvironment& environment, const std::string& s
   std::sort(tuned.candidates.begin(), tuned.candidates.end(), [](const TimedTactic& a, const TimedTactic& b) {
     return std::make_tuple(a.score(), a.tactic) < std::make_tuple(b.score(), b.tactic);
   });
-  environments_[environment][signature] = std::move(tuned);
+  environments_[environment].signatures[signature] = std::move(tuned);
+}
+
+void TimingCache::choose(const TuningEnvironment& environment, const std::string& signature,
+                         const std::string& tactic) {
+  const auto found = environments_.find(environment);
+  if (found == environments_.end()) return;
+  const auto entry = found->second.signatures.find(signature);
+  if (entry == found->second.signatures.end()) return;
+  entry->second.chosen = tactic == entry->second.candidates.front().tactic ? "" : tactic;
+}
+
+std::optional<bool> TimingCache::uses_lanes(const TuningEnvironment& environment, const std::string& plan_key) const {
+  const auto found = environments_.find(environment);
+  if (found == environments_.end()) return std::nullopt;
+  const auto entry = found->second.plans.find(plan_key);
+  if (entry == found->second.plans.end()) return std::nullopt;
+  return entry->second;
+}
+
+void TimingCache::set_uses_lanes(const TuningEnvironment& environment, const std::string& plan_key, bool uses_lanes) {
+  environments_[environment].plans[plan_key] = uses_lanes;
 }
 
 void TimingCache::merge(const TimingCache& other) {
-  for (const auto& [environment, signatures] : other.environments_) {
-    for (const auto& [signature, tuned] : signatures) environments_[environment].emplace(signature, tuned);
+  for (const auto& [environment, entries] : other.environments_) {
+    Entries& mine = environments_[environment];
+    mine.signatures.insert(entries.signatures.begin(), entries.signatures.end());
+    mine.plans.insert(entries.plans.begin(), entries.plans.end());
   }
 }
 
 std::size_t TimingCache::size() const {
   std::size_t total = 0;
-  for (const auto& [environment, signatures] : environments_) total += signatures.size();
+  for (const auto& [environment, entries] : environments_) total += entries.signatures.size();
   return total;
 }
 
 nlohmann::json TimingCache::to_json() const {
   nlohmann::json environments = nlohmann::json::array();
-  for (const auto& [environment, signatures] : environments_) {
+  for (const auto& [environment, entries] : environments_) {
     nlohmann::json steps = nlohmann::json::array();
-    for (const auto& [signature, tuned] : signatures) {
+    for (const auto& [signature, tuned] : entries.signatures) {
       nlohmann::json candidates = nlohmann::json::array();
       for (const TimedTactic& candidate : tuned.candidates) {
         candidates.push_back(
@@ -94,10 +123,13 @@ nlohmann::json TimingCache::to_json() const {
       }
       nlohmann::json step = {{"signature", signature}, {"candidates", candidates}};
       if (!tuned.refusals.empty()) step["refusals"] = tuned.refusals;
+      if (!tuned.chosen.empty()) step["chosen"] = tuned.chosen;
       steps.push_back(std::move(step));
     }
     nlohmann::json described = cuda::to_json(environment);
     described["steps"] = std::move(steps);
+    described["plans"] = nlohmann::json::object();
+    for (const auto& [key, uses_lanes] : entries.plans) described["plans"][key] = {{"uses_lanes", uses_lanes}};
     environments.push_back(std::move(described));
   }
   return {{"format_version", kFormatVersion}, {"environments", environments}};
@@ -117,6 +149,10 @@ TimingCache TimingCache::parse(std::string_view text, const std::string& where) 
     const TuningEnvironment key = parse_environment(environment);
     for (const JsonReader& step : environment.member("steps").elements()) {
       cache.add(key, step.string("signature"), parse_signature(step));
+    }
+    if (!environment.has("plans")) continue;
+    for (const auto& [plan_key, choice] : environment.member("plans").members()) {
+      cache.set_uses_lanes(key, plan_key, choice.boolean("uses_lanes"));
     }
   }
   return cache;

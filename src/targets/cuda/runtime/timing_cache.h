@@ -38,6 +38,9 @@ struct TimedTactic {
 struct TunedSignature {
   std::vector<TimedTactic> candidates;
   std::vector<std::string> refusals;  ///< Why kernels were left out; for people.
+  /// The one that made a whole plan fastest; empty: the first of the candidates.
+  std::string chosen;
+  const std::string& best() const { return chosen.empty() ? candidates.front().tactic : chosen; }
   bool operator==(const TunedSignature&) const = default;
 };
 
@@ -49,9 +52,14 @@ class TimingCache {
   const TunedSignature* find(const TuningEnvironment& environment, const std::string& signature) const;
   /// Sorts the candidates by score (ties by name) and adds or replaces the entry.
   void add(const TuningEnvironment& environment, const std::string& signature, TunedSignature tuned);
+  /// Records which of the signature's candidates made the whole plan fastest. Nothing when the entry is not there.
+  void choose(const TuningEnvironment& environment, const std::string& signature, const std::string& tactic);
+  /// Whether branches were faster than one stream in the plan of this key; nothing when it was not measured.
+  std::optional<bool> uses_lanes(const TuningEnvironment& environment, const std::string& plan_key) const;
+  void set_uses_lanes(const TuningEnvironment& environment, const std::string& plan_key, bool uses_lanes);
   /// Takes over the entries of `other` that this one lacks.
   void merge(const TimingCache& other);
-  std::size_t size() const;
+  std::size_t size() const;  ///< Signatures.
 
   nlohmann::json to_json() const;
   /// Throws Error{kBadInput} naming `where` and the path within it, also for another format version.
@@ -62,7 +70,11 @@ class TimingCache {
   void write(const std::filesystem::path& path) const;
 
  private:
-  std::map<TuningEnvironment, std::map<std::string, TunedSignature>> environments_;
+  struct Entries {
+    std::map<std::string, TunedSignature> signatures;
+    std::map<std::string, bool> plans;  ///< uses_lanes by plan key.
+  };
+  std::map<TuningEnvironment, Entries> environments_;
 };
 
 }  // namespace pajamas::cuda

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <iterator>
 #include <map>
 #include <mutex>
@@ -24,6 +25,10 @@ constexpr int kMaxLaunches = 40;
 constexpr int kColdLaunches = 7;
 /// A kernel that a first look finds so much slower than the best is not timed thoroughly.
 constexpr double kHopeless = 3.0;
+
+/// What is worth trying in the whole plan.
+constexpr double kClose = 1.35;
+constexpr std::size_t kMaxAlternatives = 3;
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -209,9 +214,14 @@ void prepare(DeviceContext& device, const Program& program, std::vector<Group>& 
   }
   std::mutex mutex;
   std::size_t num_done = 0;
+  std::chrono::steady_clock::time_point last_report{};
   const auto report = [&](std::size_t total, const std::string& detail) {
     const std::lock_guard lock(mutex);
     ++num_done;
+    // A few reports a second are all that anybody can read.
+    const auto now = std::chrono::steady_clock::now();
+    if (num_done < total && last_report + std::chrono::milliseconds(200) > now) return;
+    last_report = now;
     options.progress.step("Preparing kernels", static_cast<double>(num_done) / static_cast<double>(total), detail);
   };
   if (num_known > 0) {
@@ -219,7 +229,7 @@ void prepare(DeviceContext& device, const Program& program, std::vector<Group>& 
       Group& group = groups[i];
       if (group.known == nullptr) return;
       options.progress.check("preparing kernels");
-      auto kernel = make_known(device, program, group, group.known->candidates.front().tactic, options.max_kernels);
+      auto kernel = make_known(device, program, group, group.known->best(), options.max_kernels);
       if (kernel) {
         group.candidates.push_back(std::move(kernel));
       } else {
@@ -297,6 +307,7 @@ TuneResult tune(DeviceContext& device, Program& program, const DeviceConstants& 
       if (!stopwatch) stopwatch.emplace(device, program, constants, workspace_bytes);
       stopwatch->fill_inputs(program.steps[group.step()]);
       TunedSignature tuned;
+      std::vector<std::pair<double, std::shared_ptr<const StepKernel>>> scored;
       double best_warm_us = 1e30;
       double best_score = 1e30;
       for (const auto& kernel : group.candidates) {
@@ -312,11 +323,17 @@ TuneResult tune(DeviceContext& device, Program& program, const DeviceConstants& 
           best_score = timed->score();
           best = kernel;
         }
+        scored.emplace_back(timed->score(), kernel);
         tuned.candidates.push_back(*timed);
       }
       if (!best) {
         throw Error(ErrorKind::kUnsupported, "no kernel runs for " + describe(program, group.step()) + ": " +
                                                  (group.refusals.empty() ? "none was offered" : group.refusals.back()));
+      }
+      std::stable_sort(scored.begin(), scored.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+      for (const auto& [score, kernel] : scored) {
+        auto& close = result.alternatives[group.signature];
+        if (kernel != best && score < best_score * kClose && close.size() < kMaxAlternatives) close.push_back(kernel);
       }
       tuned.refusals = group.refusals;
       cache.add(environment, group.signature, std::move(tuned));

@@ -16,7 +16,9 @@ struct TuneOptions {
 };
 
 struct TuneResult {
-  StepKernels kernels;             ///< One a step, for this very program.
+  StepKernels kernels;  ///< One a step, for this very program.
+  /// Kernels of a signature that came close to the chosen one, for its first step; only of signatures just timed.
+  std::map<std::string, std::vector<std::shared_ptr<const StepKernel>>> alternatives;
   TacticTable tactics;             ///< Every signature of the program.
   std::size_t num_timed = 0;       ///< Kernels timed.
   std::size_t num_from_cache = 0;  ///< Signatures that the cache decided.
@@ -27,6 +29,14 @@ struct TuneResult {
 /// fails.
 TuneResult tune(DeviceContext& device, Program& program, const DeviceConstants& constants, TimingCache& cache,
                 const TuneOptions& options = {});
+
+/// Tries the alternatives in the whole plan and keeps what makes that faster: beside other branches, and with what the
+/// steps before leave in the cache, the fastest kernel alone is not always the best. Changes `tuned` and records the
+/// choices in `cache`. Bounded by kRefineSeconds. Returns the plan's time in µs.
+double refine(DeviceContext& device, const std::shared_ptr<Program>& program,
+              const std::shared_ptr<const DeviceConstants>& constants, TuneResult& tuned, TimingCache& cache,
+              const TuneOptions& options = {});
+inline constexpr double kRefineSeconds = 15;
 
 /// Median time in µs of replaying `graph` `num_replays` times, measured by events.
 double median_replay_us(const GraphExec& graph, cudaStream_t stream, int num_replays);
