@@ -12,9 +12,12 @@ constexpr std::size_t kMaxReasons = 3;
 
 std::unique_ptr<StepKernel> first_kernel(DeviceContext& device, const Program& program, std::size_t step_index) {
   std::vector<std::string> refusals;
-  for (const Backend* backend : backends()) {
-    auto kernels = backend->kernels(device, program, program.steps[step_index], 1, refusals);
-    if (!kernels.empty()) return std::move(kernels.front());
+  for (const bool is_last_resort : {false, true}) {
+    for (const Backend* backend : backends()) {
+      if (backend->is_last_resort() != is_last_resort) continue;
+      auto kernels = backend->kernels(device, program, program.steps[step_index], 1, refusals);
+      if (!kernels.empty()) return std::move(kernels.front());
+    }
   }
   std::string reasons;
   for (std::size_t i = 0; i < refusals.size() && i < kMaxReasons; ++i) reasons += "; " + refusals[i];

@@ -47,6 +47,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string name() const = 0;  ///< The tactic's part before ':'.
+  /// Asked only for steps that no other backend has a kernel for.
+  virtual bool is_last_resort() const { return false; }
   /// All ways worth timing, most promising first, at most `max_kernels`. Empty: not for this step. A way that the
   /// library refuses is left out; `refusals` gets its reason.
   virtual std::vector<std::unique_ptr<StepKernel>> kernels(DeviceContext& device, const Program& program,

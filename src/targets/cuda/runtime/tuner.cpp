@@ -238,21 +238,26 @@ void prepare(DeviceContext& device, const Program& program, std::vector<Group>& 
       report(groups.size(), kind_of(program, program.steps[group.step()]));
     });
   }
-  for (Group& group : groups) {
-    if (group.known != nullptr) continue;
-    for (const Backend* backend : backends()) tasks.push_back({&group, backend, {}, {}});
-  }
-  num_done = 0;
-  parallel_for(device, tasks.size(), options.num_threads, [&](std::size_t i) {
-    Task& task = tasks[i];
-    options.progress.check("preparing kernels");
-    task.kernels =
-        task.backend->kernels(device, program, program.steps[task.group->step()], options.max_kernels, task.refusals);
-    report(tasks.size(), kind_of(program, program.steps[task.group->step()]));
-  });
-  for (Task& task : tasks) {
-    for (auto& kernel : task.kernels) task.group->candidates.push_back(std::move(kernel));
-    std::move(task.refusals.begin(), task.refusals.end(), std::back_inserter(task.group->refusals));
+  for (const bool is_last_resort : {false, true}) {
+    tasks.clear();
+    for (Group& group : groups) {
+      if (group.known != nullptr || !group.candidates.empty()) continue;
+      for (const Backend* backend : backends()) {
+        if (backend->is_last_resort() == is_last_resort) tasks.push_back({&group, backend, {}, {}});
+      }
+    }
+    num_done = 0;
+    parallel_for(device, tasks.size(), options.num_threads, [&](std::size_t i) {
+      Task& task = tasks[i];
+      options.progress.check("preparing kernels");
+      task.kernels =
+          task.backend->kernels(device, program, program.steps[task.group->step()], options.max_kernels, task.refusals);
+      report(tasks.size(), kind_of(program, program.steps[task.group->step()]));
+    });
+    for (Task& task : tasks) {
+      for (auto& kernel : task.kernels) task.group->candidates.push_back(std::move(kernel));
+      std::move(task.refusals.begin(), task.refusals.end(), std::back_inserter(task.group->refusals));
+    }
   }
   for (const Group& group : groups) {
     if (!group.candidates.empty()) continue;

@@ -1,0 +1,28 @@
+// CUDA C++ for products in the plainest way, one thread an output element: what is left when no library takes a step
+// (odd groups, types, strides), and a second opinion on those that one does. Correct first; nobody waits for it where a
+// library has an answer. Plain data, knows no CUDA at build.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "targets/cuda/program.h"
+
+namespace pajamas::cuda {
+
+struct PlainSource {
+  std::string source;
+  std::string entry;
+  std::vector<ValueId> arguments;  ///< Of the function, in order.
+  std::uint32_t num_blocks = 1;
+  std::uint32_t block_size = 1;
+  std::uint32_t shared_bytes = 0;
+};
+
+/// For convolutions, matrix products and attention in float16, bfloat16, float32 and float64. Nothing for other steps;
+/// Error{kUnsupported} saying why for other types.
+std::optional<PlainSource> make_plain_source(const Program& program, const Step& step);
+
+}  // namespace pajamas::cuda
