@@ -320,6 +320,9 @@ nlohmann::json to_json(const Comparison& comparison) {
                     {"actual", comparison.num_rows_actual},
                     {"unmatched", comparison.num_rows_unmatched}};
   }
+  if (comparison.selection_gap >= 0) {
+    json["selection"] = {{"largest_gap", comparison.selection_gap}, {"margin", comparison.selection_margin}};
+  }
   return json;
 }
 
@@ -332,6 +335,8 @@ std::string describe(const Comparison& comparison) {
            std::to_string(comparison.num_rows_expected) + " expected, " + std::to_string(comparison.num_rows_actual) +
            " computed), ";
   }
+  if (comparison.selection_gap > 0)
+    text = "near-ties picked the other way (" + text_of(comparison.selection_gap) + " apart), ";
   if (is_floating_point(comparison.dtype)) {
     text += "max_abs " + text_of(comparison.max_abs) + ", relative_l2 " + text_of(comparison.relative_l2) +
             ", cosine " + text_of(comparison.cosine);

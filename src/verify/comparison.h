@@ -59,6 +59,11 @@ struct Comparison {
   std::int64_t num_rows_expected = 0;
   std::int64_t num_rows_actual = 0;
   std::int64_t num_rows_unmatched = 0;  ///< On either side.
+
+  /// Set (0 or more) when the reference was given the candidate's picks (verify/selection.h): how much better than the
+  /// worst score picked the best one left out is, and what that may be.
+  double selection_gap = -1;
+  double selection_margin = 0;
 };
 
 struct CompareOptions {

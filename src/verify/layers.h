@@ -11,9 +11,6 @@
 
 namespace pajamas {
 
-/// Makes a runner whose run() gives the named values beside the model's outputs.
-using RunnerWithOutputs = std::function<Runner(const std::vector<std::string>& extra_outputs)>;
-
 struct LayerRequest {
   const Graph& source;
   const Graph& lowered;

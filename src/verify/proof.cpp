@@ -7,46 +7,20 @@
 #include <set>
 
 #include "base/digest.h"
+#include "base/log.h"
 #include "graph/shape_inference.h"
 #include "io/onnx_writer.h"
 #include "pajamas/error.h"
 #include "verify/input_cases.h"
 #include "verify/layers.h"
 #include "verify/runner.h"
+#include "verify/selection.h"
 #include "verify/widen.h"
 
 namespace pajamas {
 namespace {
 
 constexpr const char* kStep = "Verifying";
-
-/// Operators that pick or order elements by value: behind them rows are a set, and near ties may swap.
-bool is_selecting(const Node& node) {
-  if (node.is("TopK") || node.is("NonMaxSuppression") || node.is("NonZero") || node.is("Unique") ||
-      node.is("Compress")) {
-    return true;
-  }
-  for (const auto& attribute : node.attributes) {
-    if (const auto* body = std::get_if<std::shared_ptr<Graph>>(&attribute.value); body != nullptr && *body) {
-      if (std::any_of((*body)->nodes.begin(), (*body)->nodes.end(), is_selecting)) return true;
-    }
-  }
-  return false;
-}
-
-/// Values that depend on a selection.
-std::set<std::string> selected_values(const Graph& graph) {
-  std::set<std::string> values;
-  for (const auto& node : graph.nodes) {
-    const bool is_selected = is_selecting(node) || std::any_of(node.inputs.begin(), node.inputs.end(),
-                                                               [&](const auto& name) { return values.contains(name); });
-    if (!is_selected) continue;
-    for (const auto& output : node.outputs) {
-      if (!output.empty()) values.insert(output);
-    }
-  }
-  return values;
-}
 
 bool is_quantised(const Graph& graph) {
   return std::any_of(graph.nodes.begin(), graph.nodes.end(), [](const Node& node) {
@@ -224,12 +198,54 @@ struct Context {
   bool is_interpreted = false;  ///< The reference is the project's interpreter.
   std::vector<Case> cases;
   std::set<std::string> selected;
+  std::optional<GivenSelections> given{};  ///< Made once the reference is known.
 
   Runner reference(const std::vector<std::string>& extra_outputs) const {
     if (is_interpreted) return interpreter_runner(request.source, extra_outputs);
     return onnxruntime_runner(source, extra_outputs, request.num_threads);
   }
+  /// The same implementation on another model.
+  Runner reference_of(const Model& model, const std::vector<std::string>& extra_outputs) const {
+    if (is_interpreted) return interpreter_runner(model, extra_outputs);
+    return onnxruntime_runner({std::make_shared<const std::string>(serialize_onnx(model)), {}}, extra_outputs,
+                              request.num_threads);
+  }
 };
+
+/// Judges outputs whose rows differ from the reference's by what TopK picked: the reference is given the candidate's
+/// own picks, which must be near-ties, and then every row must be there and alike. What this finds is final; where it
+/// cannot be had, the judgement of the rows as a set stands.
+void judge_with_given_picks(std::vector<OutputComparison>& outputs, Context& context,
+                            const std::function<std::map<std::string, Tensor>(const NamedTensors&)>& candidate_picks,
+                            const Case& one, const std::map<std::string, Tensor>& actual, const Tolerance& bounds) {
+  const auto is_open = [&](const OutputComparison& output) {
+    return output.is_gating && context.selected.contains(output.comparison.name) &&
+           (output.past_tolerance || output.comparison.num_rows_unmatched > 0);
+  };
+  if (!context.given->is_applicable() || std::none_of(outputs.begin(), outputs.end(), is_open)) return;
+  GivenSelections::Result result;
+  try {
+    result = context.given->run(one.inputs, candidate_picks(one.inputs), one.expected, bounds);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kCancelled) throw;
+    log().debug("rows behind TopK are matched as sets, since its picks cannot be judged: {}", error.what());
+    return;
+  }
+  for (auto& output : outputs) {
+    const std::string name = output.comparison.name;
+    if (!context.selected.contains(name) || !actual.contains(name)) continue;
+    if (result.finding.fault) {
+      if (is_open(output)) output.past_tolerance = result.finding.fault;
+      continue;
+    }
+    const Tensor& expected = result.expected.at(name);
+    output.comparison = compare(name, expected, actual.at(name));
+    output.comparison.selection_gap = result.finding.largest_gap;
+    output.comparison.selection_margin = result.finding.margin;
+    output.past_tolerance = fault_of_given_rows(output.comparison, expected, actual.at(name), bounds);
+    if (output.past_tolerance) *output.past_tolerance += ", with the same rows picked on both sides";
+  }
+}
 
 /// Names the first layer past tolerance, or says why none can be named.
 void look_into_layers(const Context& context, const RunnerWithOutputs& with_outputs, ProvenCandidate& candidate) {
@@ -260,19 +276,26 @@ void look_into_layers(const Context& context, const RunnerWithOutputs& with_outp
   }
 }
 
-void run_candidate(const Context& context, const std::function<Runner()>& make, const RunnerWithOutputs& with_outputs,
+void run_candidate(Context& context, const std::function<Runner()>& make, const RunnerWithOutputs& with_outputs,
                    ProvenCandidate& candidate, double fraction) {
   const auto& progress = context.request.progress;
   const bool has_real_cases = !context.request.real_inputs.empty();
   candidate.tolerance = tolerance(candidate.precision, candidate.operator_class);
   try {
     const Runner runner = make();
+    Runner with_picks;  // made when first needed
+    const auto candidate_picks = [&](const NamedTensors& inputs) {
+      if (!with_outputs) throw Error(ErrorKind::kUnsupported, "the target cannot give inner values here");
+      if (!with_picks.run) with_picks = with_outputs(context.given->picks());
+      return with_picks.run(inputs);
+    };
     candidate.implementation = runner.implementation;
     for (const auto& one : context.cases) {
       progress.check(kStep);
       progress.step(kStep, fraction, candidate.name + ", " + one.name);
       const auto actual = runner.run(one.inputs);
       auto outputs = compare_case(context.request, one, actual, context.selected, candidate, has_real_cases);
+      judge_with_given_picks(outputs, context, candidate_picks, one, actual, candidate.tolerance);
       candidate.outputs.insert(candidate.outputs.end(), std::make_move_iterator(outputs.begin()),
                                std::make_move_iterator(outputs.end()));
     }
@@ -286,7 +309,7 @@ void run_candidate(const Context& context, const std::function<Runner()>& make, 
 
 /// The lowered model's bytes on ONNX Runtime, widened where that has no kernels, or on the interpreter where it refuses
 /// them.
-ProvenCandidate lowered_candidate(const Context& context, const std::shared_ptr<const std::string>& bytes) {
+ProvenCandidate lowered_candidate(Context& context, const std::shared_ptr<const std::string>& bytes) {
   const auto& request = context.request;
   ProvenCandidate candidate;
   candidate.name = "lowered_model";
@@ -342,7 +365,7 @@ Model with_more_outputs(Model model, const std::vector<std::string>& extra) {
   return model;
 }
 
-ProvenCandidate engine_candidate(const Context& context, const Engine& engine, bool is_exact) {
+ProvenCandidate engine_candidate(Context& context, const Engine& engine, bool is_exact) {
   const auto& request = context.request;
   ProvenCandidate candidate;
   candidate.name = is_exact ? "engine_exact_fp32" : "engine";
@@ -445,6 +468,9 @@ Proof prove(const ProofRequest& request) {
     proof.reference = reference.implementation;
     context.cases = reference_cases(request, reference);
   }
+  context.given.emplace(
+      request.source, request.lowered.graph, [&context](const auto& extra) { return context.reference(extra); },
+      [&context](const Model& model, const auto& extra) { return context.reference_of(model, extra); });
   proof.cases = nlohmann::json::array();
   for (const auto& one : context.cases) {
     nlohmann::json inputs = nlohmann::json::object();

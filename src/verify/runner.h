@@ -25,6 +25,9 @@ struct Runner {
   std::function<std::map<std::string, Tensor>(const NamedTensors& inputs)> run;
 };
 
+/// Makes a runner whose run() gives the named values beside the model's outputs.
+using RunnerWithOutputs = std::function<Runner(const std::vector<std::string>& extra_outputs)>;
+
 /// A model in the form that ONNX Runtime reads: bytes, or a file with the weights beside it.
 struct OnnxSource {
   std::shared_ptr<const std::string> bytes;  ///< Null: read `file`.
@@ -38,4 +41,5 @@ Runner engine_runner(const Engine& engine);
 /// The project's interpreter: slow, and without any vendor's code, for models that ONNX Runtime does not run. It keeps
 /// its own copy of the model (weights are shared).
 Runner interpreter_runner(const Model& model, const std::vector<std::string>& extra_outputs);
+
 }  // namespace pajamas
