@@ -78,20 +78,13 @@ nlohmann::json build_engine(const TrtexecOptions& options, const Progress& progr
   const tensorrt::BuiltEngine built =
       tensorrt::compile_bare_engine(lowered.model, build, path, options.onnx.string(), progress);
   if (!is_kept) std::filesystem::remove(path);
-  nlohmann::json profiles = nlohmann::json::array();
-  for (const ShapeProfile& profile : built.profiles) {
-    profiles.push_back({{"input", profile.input},
-                        {"min", profile.min.extents()},
-                        {"opt", profile.opt.extents()},
-                        {"max", profile.max.extents()}});
-  }
   std::vector<std::string> sms;
   for (const int sm : built.sms) sms.push_back(tensorrt::sm_name(sm));
   return {{"engine", is_kept ? path.string() : std::string()},
           {"engine_bytes", built.engine_bytes},
           {"precision", to_string(plan.precision)},
           {"gpu_sms", sms},
-          {"profiles", profiles},
+          {"profiles", to_json(built.profiles)},
           {"library", built.outcome.family},
           {"version", built.outcome.version.to_string()},
           {"build_ms", built.outcome.build_seconds * 1000},

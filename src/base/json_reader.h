@@ -52,6 +52,7 @@ class JsonReader {
   std::vector<std::string> strings(const char* key) const { return member(key).as_strings(); }
 
   const nlohmann::json& json() const { return *json_; }
+  const std::string& where() const { return where_; }
   /// Throws the error of this place with another text.
   [[noreturn]] void fail(const std::string& message, const std::string& remedy = {}) const;
 

@@ -271,6 +271,27 @@ TaskFacts read_task(const JsonReader& json) {
 
 }  // namespace
 
+TaskFacts task_of(DetectionFacts facts) {
+  TaskFacts task;
+  task.name = "detection";
+  task.detection = std::move(facts);
+  return task;
+}
+
+TaskFacts task_of(ClassificationFacts facts) {
+  TaskFacts task;
+  task.name = "classification";
+  task.classification = std::move(facts);
+  return task;
+}
+
+TaskFacts task_of(EmbeddingFacts facts) {
+  TaskFacts task;
+  task.name = "embedding";
+  task.embedding = std::move(facts);
+  return task;
+}
+
 const char* to_string(DetectionHead head) noexcept { return kHeads.name(head); }
 
 DetectionHead parse_detection_head(const std::string& name) {

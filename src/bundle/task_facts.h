@@ -122,6 +122,11 @@ struct TaskFacts {
   std::optional<EmbeddingFacts> embedding;
 };
 
+/// The section with the task's name set.
+TaskFacts task_of(DetectionFacts facts);
+TaskFacts task_of(ClassificationFacts facts);
+TaskFacts task_of(EmbeddingFacts facts);
+
 const char* to_string(
     DetectionHead head) noexcept;  ///< "yolov5", "yolov8", "yolo_end2end", "yolox", "rtdetr", "ssd", "faster_rcnn"
 /// Throws Error{kUsage} for an unknown name, listing the known ones.

@@ -1,6 +1,8 @@
 // Names of precisions. See build_plan.h.
 #include "engine/build_plan.h"
 
+#include <algorithm>
+
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -32,17 +34,27 @@ Shape read_shape(const JsonReader& json) {
 
 }  // namespace
 
-nlohmann::json to_json(const BuildPlan& plan) {
-  nlohmann::json profiles = nlohmann::json::array();
-  for (const ShapeProfile& profile : plan.profiles) {
-    profiles.push_back({{"input", profile.input},
-                        {"min", profile.min.extents()},
-                        {"opt", profile.opt.extents()},
-                        {"max", profile.max.extents()}});
+const ShapeProfile* find_profile(const std::vector<ShapeProfile>& profiles, std::string_view input) noexcept {
+  const auto found = std::find_if(profiles.begin(), profiles.end(),
+                                  [&](const ShapeProfile& profile) { return profile.input == input; });
+  return found != profiles.end() ? &*found : nullptr;
+}
+
+nlohmann::json to_json(const std::vector<ShapeProfile>& profiles) {
+  nlohmann::json json = nlohmann::json::array();
+  for (const ShapeProfile& profile : profiles) {
+    json.push_back({{"input", profile.input},
+                    {"min", profile.min.extents()},
+                    {"opt", profile.opt.extents()},
+                    {"max", profile.max.extents()}});
   }
+  return json;
+}
+
+nlohmann::json to_json(const BuildPlan& plan) {
   return {{"target", plan.target},
           {"precision", to_string(plan.precision)},
-          {"profiles", profiles},
+          {"profiles", to_json(plan.profiles)},
           {"gpu_sms", plan.gpu_sms},
           {"keep_fp32_ops", plan.keep_fp32_ops},
           {"threads", plan.num_threads},

@@ -34,6 +34,9 @@ struct ShapeProfile {
   Shape max;
 };
 
+/// The profile of an input, the first where there are several; null where there is none. Valid as long as `profiles`.
+const ShapeProfile* find_profile(const std::vector<ShapeProfile>& profiles, std::string_view input) noexcept;
+
 /// Limits on one compilation.
 struct BuildLimits {
   std::chrono::seconds time{1800};         ///< After this the builder is stopped.
@@ -51,6 +54,8 @@ struct BuildPlan {
   BuildLimits limits;
 };
 
+/// [{"input", "min", "opt", "max"}]
+nlohmann::json to_json(const std::vector<ShapeProfile>& profiles);
 /// JSON form, stored in the manifest under "plan".
 nlohmann::json to_json(const BuildPlan& plan);
 /// Throws Error{kBadInput} naming the JSON path.

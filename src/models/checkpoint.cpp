@@ -107,10 +107,25 @@ std::array<std::int64_t, 2> read_size_pair(const JsonReader& config, const char*
   return {elements[0].as_integer(1, kMaxSize), elements[1].as_integer(1, kMaxSize)};
 }
 
+bool has_model_type(const nlohmann::json& config, std::initializer_list<std::string_view> types) {
+  const auto type = config.find("model_type");
+  return type != config.end() && type->is_string() &&
+         std::find(types.begin(), types.end(), type->get_ref<const std::string&>()) != types.end();
+}
+
 std::string architecture_of(const JsonReader& config) {
   if (!config.has("architectures")) return {};
   const auto names = config.strings("architectures");
   return names.empty() ? std::string() : names.front();
+}
+
+void require_architecture(const JsonReader& config, std::initializer_list<std::string_view> known) {
+  const std::string architecture = architecture_of(config);
+  if (architecture.empty() || std::find(known.begin(), known.end(), architecture) != known.end()) return;
+  std::string list;
+  for (const std::string_view one : known) list += (list.empty() ? "" : ", ") + std::string(one);
+  throw Error(ErrorKind::kUnsupported, "architecture '" + architecture + "' is not known", config.where(),
+              "the known ones are " + list);
 }
 
 std::vector<std::string> checkpoint_labels(const JsonReader& config, std::int64_t num_classes,
@@ -168,10 +183,14 @@ ImageTask choose_image_task(const ImportHints& hints, bool has_classifier, const
   return is_embedding ? ImageTask::kEmbedding : ImageTask::kClassification;
 }
 
-std::string model_name_of(const std::filesystem::path& directory) {
+ImportedModel imported_checkpoint(const std::filesystem::path& directory, std::string_view family) {
   auto normal = std::filesystem::absolute(directory).lexically_normal();
   if (normal.filename().empty()) normal = normal.parent_path();
-  return normal.filename().string();
+  ImportedModel imported;
+  imported.name = normal.filename().string();
+  imported.family = family;
+  imported.format = "huggingface";
+  return imported;
 }
 
 }  // namespace pajamas

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <filesystem>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -54,8 +55,14 @@ std::int64_t read_size(const JsonReader& config, const char* key, std::int64_t f
 /// (height, width) from one number for both or a pair.
 std::array<std::int64_t, 2> read_size_pair(const JsonReader& config, const char* key, std::int64_t fallback);
 
+/// Whether the configuration's model_type is one of `types`.
+bool has_model_type(const nlohmann::json& config, std::initializer_list<std::string_view> types);
+
 /// The one entry of "architectures", or "" when the key is missing or empty.
 std::string architecture_of(const JsonReader& config);
+/// Throws Error{kUnsupported} listing `known` when the configuration names another architecture; one that names none is
+/// taken.
+void require_architecture(const JsonReader& config, std::initializer_list<std::string_view> known);
 
 /// Class names of id2label for `num_classes` classes; empty when there are none, or only transformers' placeholders
 /// ("LABEL_0"). `user_labels` win and must be as many. Throws Error{kUsage} or Error{kBadInput} for a wrong count.
@@ -73,7 +80,7 @@ enum class ImageTask { kClassification, kEmbedding };
 /// task that the checkpoint cannot do.
 ImageTask choose_image_task(const ImportHints& hints, bool has_classifier, const std::string& where);
 
-/// Last part of the folder's path: the suggested model name.
-std::string model_name_of(const std::filesystem::path& directory);
+/// What every family says of a folder: the name (the last part of its path), the family and the format.
+ImportedModel imported_checkpoint(const std::filesystem::path& directory, std::string_view family);
 
 }  // namespace pajamas

@@ -212,10 +212,7 @@ TaskFacts facts_of(const Candidate& candidate, const Evidence& evidence, const M
   if (candidate.head == DetectionHead::kRtdetr) {
     facts.is_score_logit = evidence.origin != OutputOrigin::kSigmoid && !evidence.is_ultralytics;
   }
-  TaskFacts task;
-  task.name = "detection";
-  task.detection = std::move(facts);
-  return task;
+  return task_of(std::move(facts));
 }
 
 [[noreturn]] void refuse_ambiguous(const std::vector<Candidate>& candidates, const ModelInterface& interface) {

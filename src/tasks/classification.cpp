@@ -35,16 +35,6 @@ std::size_t num_scores(const Shape& shape, std::size_t batch, const Classificati
   return count;
 }
 
-void require_label_count(const ClassificationFacts& facts) {
-  if (facts.num_classes > 0 && !facts.labels.empty() &&
-      static_cast<std::int64_t>(facts.labels.size()) != facts.num_classes) {
-    throw Error(ErrorKind::kBadInput,
-                "there are " + std::to_string(facts.labels.size()) + " labels for " +
-                    std::to_string(facts.num_classes) + " classes",
-                {}, "build the bundle again with a --labels file of one line for each class");
-  }
-}
-
 }  // namespace
 
 void apply_softmax(std::span<float> values) {
@@ -98,7 +88,7 @@ ClassificationRunner::ClassificationRunner(const ClassificationFacts& facts, std
   if (options.top_k < 1) {
     throw Error(ErrorKind::kUsage, "top_k is " + std::to_string(options.top_k) + "; give at least 1");
   }
-  require_label_count(facts);
+  require_label_count(facts.labels, facts.num_classes);
 }
 
 std::vector<ClassificationResult> ClassificationRunner::classify(std::span<const Image> images) {
@@ -122,7 +112,7 @@ void check_classification(const TaskFacts& task, const std::string& part, const 
   const ClassificationFacts& facts = task.classification.value();
   if (facts.image.part != part) return;
   check_image_input(inputs[find_tensor(inputs, facts.image.input, "input")], facts.image);
-  require_label_count(facts);
+  require_label_count(facts.labels, facts.num_classes);
   const auto shape = probe_shape(outputs[find_tensor(outputs, facts.scores_output, "output")]);
   if (shape) num_scores(*shape, shape->rank() > 1 ? static_cast<std::size_t>((*shape)[0]) : 1, facts);
 }
@@ -131,18 +121,13 @@ struct Classifier::Impl {
   ClassificationRunner runner;
 };
 
-Classifier::Classifier(const std::filesystem::path& bundle_path, const ClassifierOptions& options) {
-  const Bundle bundle = Bundle::open(bundle_path);
-  require_task(bundle, "classification");
-  const ClassificationFacts& facts = *bundle.manifest().task.classification;
-  try {
-    impl_ = std::make_unique<Impl>(
-        Impl{ClassificationRunner(facts, load_engine(bundle, facts.image.part, session_options(options.num_threads)),
-                                  options, max_batch_of(bundle, facts.image.input))});
-  } catch (const Error& error) {
-    throw error.where().empty() ? error.with_context(bundle_path.string()) : error;
-  }
-}
+Classifier::Classifier(const std::filesystem::path& bundle_path, const ClassifierOptions& options)
+    : impl_(open_for_task(bundle_path, "classification", [&](const Bundle& bundle) {
+        const ClassificationFacts& facts = *bundle.manifest().task.classification;
+        auto engine = load_engine(bundle, facts.image.part, session_options(options.num_threads));
+        const std::size_t max_batch = max_batch_of(bundle, facts.image.input);
+        return std::make_unique<Impl>(Impl{ClassificationRunner(facts, std::move(engine), options, max_batch)});
+      })) {}
 
 Classifier::~Classifier() = default;
 Classifier::Classifier(Classifier&&) noexcept = default;

@@ -32,16 +32,6 @@ std::string label_of(const DetectionFacts& facts, std::int32_t class_index) {
 /// Outputs past this are not probed before the run: the check must stay cheap.
 constexpr std::int64_t kMaxProbedElements = 64'000'000;
 
-void require_label_count(const DetectionFacts& facts) {
-  if (facts.num_classes > 0 && !facts.labels.empty() &&
-      static_cast<std::int64_t>(facts.labels.size()) != facts.num_classes) {
-    throw Error(ErrorKind::kBadInput,
-                "there are " + std::to_string(facts.labels.size()) + " labels for " +
-                    std::to_string(facts.num_classes) + " classes",
-                {}, "build the bundle again with a --labels file of one line for each class");
-  }
-}
-
 /// torchvision's Faster R-CNN gives the boxes of one picture without saying whose they are.
 std::size_t limited_batch(const DetectionFacts& facts, std::size_t max_batch) {
   return facts.head == DetectionHead::kFasterRcnn ? 1 : max_batch;
@@ -94,7 +84,7 @@ DetectionRunner::DetectionRunner(const DetectionFacts& facts, std::shared_ptr<co
       options_(resolve_options(options, facts)),
       decoder_(make_head_decoder(facts)),
       session_(std::move(engine), facts.image, limited_batch(facts, max_batch)) {
-  require_label_count(facts);
+  require_label_count(facts.labels, facts.num_classes);
   for (const std::string* name : {&facts_.boxes_output, &facts_.scores_output, &facts_.labels_output}) {
     if (!name->empty() || name == &facts_.boxes_output) session_.output_index(*name);
   }
@@ -138,7 +128,7 @@ void check_detection(const TaskFacts& task, const std::string& part, const std::
   const DetectionFacts& facts = task.detection.value();
   if (facts.image.part != part) return;
   check_image_input(inputs[find_tensor(inputs, facts.image.input, "input")], facts.image);
-  require_label_count(facts);
+  require_label_count(facts.labels, facts.num_classes);
   // A head that takes zeros of the declared shapes takes the real outputs. Outputs of open shape wait for the run.
   const auto decoder = make_head_decoder(facts);
   HeadRequest request;
@@ -167,18 +157,13 @@ struct Detector::Impl {
   DetectionRunner runner;
 };
 
-Detector::Detector(const std::filesystem::path& bundle_path, const DetectorOptions& options) {
-  const Bundle bundle = Bundle::open(bundle_path);
-  require_task(bundle, "detection");
-  const DetectionFacts& facts = *bundle.manifest().task.detection;
-  try {
-    impl_ = std::make_unique<Impl>(
-        Impl{DetectionRunner(facts, load_engine(bundle, facts.image.part, session_options(options.num_threads)),
-                             options, max_batch_of(bundle, facts.image.input))});
-  } catch (const Error& error) {
-    throw error.where().empty() ? error.with_context(bundle_path.string()) : error;
-  }
-}
+Detector::Detector(const std::filesystem::path& bundle_path, const DetectorOptions& options)
+    : impl_(open_for_task(bundle_path, "detection", [&](const Bundle& bundle) {
+        const DetectionFacts& facts = *bundle.manifest().task.detection;
+        auto engine = load_engine(bundle, facts.image.part, session_options(options.num_threads));
+        const std::size_t max_batch = max_batch_of(bundle, facts.image.input);
+        return std::make_unique<Impl>(Impl{DetectionRunner(facts, std::move(engine), options, max_batch)});
+      })) {}
 
 Detector::~Detector() = default;
 Detector::Detector(Detector&&) noexcept = default;

@@ -222,26 +222,21 @@ struct Embedder::Impl {
   EmbeddingRunner runner;
 };
 
-Embedder::Embedder(const std::filesystem::path& bundle_path, const EmbedderOptions& options) {
-  const Bundle bundle = Bundle::open(bundle_path);
-  require_task(bundle, "embedding");
-  const EmbeddingFacts& facts = *bundle.manifest().task.embedding;
-  const SessionOptions session = session_options(options.num_threads);
-  try {
-    std::shared_ptr<const Engine> image_engine;
-    if (facts.image) image_engine = load_engine(bundle, facts.image->part, session);
-    std::shared_ptr<const Engine> text_engine;
-    TextEncoder encode;
-    if (facts.text) {
-      text_engine = load_engine(bundle, facts.text->part, session);
-      encode = make_text_encoder(bundle, *facts.text);
-    }
-    impl_ = std::make_unique<Impl>(
-        Impl{EmbeddingRunner(facts, std::move(image_engine), std::move(text_engine), std::move(encode), options)});
-  } catch (const Error& error) {
-    throw error.where().empty() ? error.with_context(bundle_path.string()) : error;
-  }
-}
+Embedder::Embedder(const std::filesystem::path& bundle_path, const EmbedderOptions& options)
+    : impl_(open_for_task(bundle_path, "embedding", [&](const Bundle& bundle) {
+        const EmbeddingFacts& facts = *bundle.manifest().task.embedding;
+        const SessionOptions session = session_options(options.num_threads);
+        std::shared_ptr<const Engine> image_engine;
+        if (facts.image) image_engine = load_engine(bundle, facts.image->part, session);
+        std::shared_ptr<const Engine> text_engine;
+        TextEncoder encode;
+        if (facts.text) {
+          text_engine = load_engine(bundle, facts.text->part, session);
+          encode = make_text_encoder(bundle, *facts.text);
+        }
+        return std::make_unique<Impl>(
+            Impl{EmbeddingRunner(facts, std::move(image_engine), std::move(text_engine), std::move(encode), options)});
+      })) {}
 
 Embedder::~Embedder() = default;
 Embedder::Embedder(Embedder&&) noexcept = default;

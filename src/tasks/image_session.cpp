@@ -77,10 +77,8 @@ std::string describe_output(const std::string& name, const Shape& shape) {
 std::size_t max_batch_of(const Bundle& bundle, const std::string& input) {
   const std::string path = (bundle.directory() / kManifestFileName).string();
   const BuildPlan plan = parse_build_plan(JsonReader(bundle.manifest().plan, path, "plan"));
-  for (const ShapeProfile& profile : plan.profiles) {
-    if (profile.input == input && profile.max.rank() > 0) return static_cast<std::size_t>(profile.max[0]);
-  }
-  return 0;
+  const ShapeProfile* profile = find_profile(plan.profiles, input);
+  return profile != nullptr && profile->max.rank() > 0 ? static_cast<std::size_t>(profile->max[0]) : 0;
 }
 
 ImageSession::ImageSession(std::shared_ptr<const Engine> engine, const ImageInput& facts, std::size_t max_batch)

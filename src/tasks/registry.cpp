@@ -1,7 +1,6 @@
 // The table of tasks. See registry.h.
 #include "tasks/registry.h"
 
-#include "pajamas/error.h"
 #include "tasks/task_checks.h"
 
 namespace pajamas {
@@ -22,6 +21,13 @@ const TaskEntry& find_task(std::string_view name) {
     known += (known.empty() ? "" : ", ") + std::string(task.name);
   }
   throw Error(ErrorKind::kUsage, "unknown task '" + std::string(name) + "'", {}, "known: " + known);
+}
+
+void require_label_count(const std::vector<std::string>& labels, std::int64_t num_classes) {
+  if (num_classes <= 0 || labels.empty() || static_cast<std::int64_t>(labels.size()) == num_classes) return;
+  throw Error(ErrorKind::kBadInput,
+              "there are " + std::to_string(labels.size()) + " labels for " + std::to_string(num_classes) + " classes",
+              {}, "build the bundle again with a --labels file of one line for each class");
 }
 
 void require_task(const Bundle& bundle, std::string_view name) {

@@ -1,12 +1,14 @@
 // The tasks of this program, as an explicit table, and how a bundle of the wrong one is refused.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "bundle/bundle.h"
 #include "engine/target.h"
+#include "pajamas/error.h"
 
 namespace pajamas {
 
@@ -28,6 +30,19 @@ const TaskEntry& find_task(std::string_view name);
 
 /// Throws Error{kBadInput} when the bundle was built for another task, saying which and how to open it.
 void require_task(const Bundle& bundle, std::string_view name);
+
+/// What `make` makes of a bundle of the task `name`: throws as require_task and `make` do, the bundle named where an
+/// error names nothing.
+template <typename Make>
+auto open_for_task(const std::filesystem::path& path, std::string_view name, const Make& make) {
+  const Bundle bundle = Bundle::open(path);
+  require_task(bundle, name);
+  try {
+    return make(bundle);
+  } catch (const Error& error) {
+    throw error.where().empty() ? error.with_context(path.string()) : error;
+  }
+}
 
 /// Session options of a task. Throws Error{kUsage} for a negative number of threads.
 SessionOptions session_options(int num_threads);

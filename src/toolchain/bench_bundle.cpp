@@ -21,10 +21,7 @@ namespace pajamas {
 namespace {
 
 Shape bench_shape(const TensorInfo& info, std::int64_t batch, const BuildPlan& plan, const TaskFacts& task) {
-  const ShapeProfile* profile = nullptr;
-  for (const ShapeProfile& candidate : plan.profiles) {
-    if (candidate.input == info.name) profile = &candidate;
-  }
+  const ShapeProfile* profile = find_profile(plan.profiles, info.name);
   // Gives the size of inputs that leave height and width open.
   const ImageInput* image = picture_input(task);
   if (image != nullptr && image->input != info.name) image = nullptr;

@@ -246,14 +246,6 @@ Tensor values_of(const Graph& graph, const ValueInfo& input, const std::vector<D
   }
 }
 
-const Shape* profile_shape(const std::vector<ShapeProfile>& profiles, const std::string& input,
-                           Shape ShapeProfile::*which) {
-  for (const auto& profile : profiles) {
-    if (profile.input == input) return &(profile.*which);
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 std::vector<std::vector<InputCaseMaker>> seeded_cases(const Graph& source, const Graph& lowered,
@@ -285,8 +277,8 @@ std::vector<std::vector<InputCaseMaker>> seeded_cases(const Graph& source, const
       std::map<std::string, std::int64_t> bound;
       std::vector<Shape> shapes;
       for (const auto& [input, shape] : declared) {
-        const Shape* given = profile_shape(profiles, input->name, which);
-        shapes.push_back(given != nullptr ? *given : shape_of(*input, shape, {1, 224, 224, 7}, bound));
+        const ShapeProfile* given = find_profile(profiles, input->name);
+        shapes.push_back(given != nullptr ? given->*which : shape_of(*input, shape, {1, 224, 224, 7}, bound));
       }
       if (is_new(shapes, kind)) cases.push_back({make(name, shapes, kind)});
     };

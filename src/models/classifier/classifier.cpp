@@ -92,10 +92,7 @@ class ClassifierDefinition : public ModelDefinition {
                                           ? ClassificationFacts::Activation::kNone
                                           : ClassificationFacts::Activation::kSoftmax);
     facts.image = image_input(published, *interface.image);
-    TaskFacts task;
-    task.name = "classification";
-    task.classification = std::move(facts);
-    return task;
+    return task_of(std::move(facts));
   }
 
  private:

@@ -157,15 +157,11 @@ class Clip : public ModelDefinition {
     facts.image = published.image_input(*interface.image, openai_input(size_px));
     facts.image_embedding_output = embeds->name;
     facts.embedding_dim = *embeds->extent(1);
-    TaskFacts task;
-    task.name = "embedding";
-    task.embedding = std::move(facts);
-    return task;
+    return task_of(std::move(facts));
   }
 
   bool accepts_checkpoint(const nlohmann::json& config) const override {
-    const auto type = config.find("model_type");
-    return type != config.end() && (*type == "clip" || *type == "clip_vision_model" || *type == "clip_text_model");
+    return has_model_type(config, {"clip", "clip_vision_model", "clip_text_model"});
   }
 
   ImportedModel load_checkpoint(const std::filesystem::path& directory, const nlohmann::json& json,
@@ -173,7 +169,7 @@ class Clip : public ModelDefinition {
     const ClipConfig config = read_clip_config(JsonReader(json, (directory / "config.json").string()));
     (void)choose_image_task(hints, /*has_classifier=*/false, directory.string());
     Checkpoint checkpoint(directory);
-    ImportedModel imported;
+    ImportedModel imported = imported_checkpoint(directory, family());
     EmbeddingFacts facts;
     facts.embedding_dim = config.projection_dim;
     if (config.vision) {
@@ -190,13 +186,7 @@ class Clip : public ModelDefinition {
     }
     checkpoint.ignore("position_ids");  // 0, 1, 2, ... in older files
     checkpoint.warn_unused("clip");
-    imported.name = model_name_of(directory);
-    imported.family = family();
-    imported.format = "huggingface";
-    if (hints.task != "none") {
-      imported.task.name = "embedding";
-      imported.task.embedding = std::move(facts);
-    }
+    if (hints.task != "none") imported.task = task_of(std::move(facts));
     return imported;
   }
 

@@ -50,10 +50,7 @@ class EmbedderDefinition : public ModelDefinition {
     facts.image = published.image_input(*interface.image, imagenet_input(*interface.image));
     facts.image_embedding_output = embedding->name;
     facts.embedding_dim = *embedding->extent(1);
-    TaskFacts task;
-    task.name = "embedding";
-    task.embedding = std::move(facts);
-    return task;
+    return task_of(std::move(facts));
   }
 };
 

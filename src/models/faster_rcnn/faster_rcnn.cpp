@@ -59,10 +59,7 @@ class FasterRcnn : public ModelDefinition {
     facts.labels_output = outputs.labels->name;
     facts.score_threshold = 0.5;  // the model itself keeps all above 0.05
     facts.max_detections = 100;   // torchvision's box_detections_per_img
-    TaskFacts task;
-    task.name = "detection";
-    task.detection = std::move(facts);
-    return task;
+    return task_of(std::move(facts));
   }
 
  private:

@@ -111,20 +111,12 @@ class Resnet : public ModelDefinition {
   /// ONNX exports do not say that they are a ResNet: the general recognisers take them.
   std::optional<TaskFacts> recognise(const Model&, const ImportHints&) const override { return std::nullopt; }
 
-  bool accepts_checkpoint(const nlohmann::json& config) const override {
-    const auto type = config.find("model_type");
-    return type != config.end() && *type == "resnet";
-  }
+  bool accepts_checkpoint(const nlohmann::json& config) const override { return has_model_type(config, {"resnet"}); }
 
   ImportedModel load_checkpoint(const std::filesystem::path& directory, const nlohmann::json& json,
                                 const ImportHints& hints) const override {
     const JsonReader reader(json, (directory / "config.json").string());
-    const std::string architecture = architecture_of(reader);
-    if (!architecture.empty() && architecture != "ResNetForImageClassification" && architecture != "ResNetModel") {
-      throw Error(ErrorKind::kUnsupported, "architecture '" + architecture + "' is not known",
-                  (directory / "config.json").string(),
-                  "the known ones are ResNetForImageClassification and ResNetModel");
-    }
+    require_architecture(reader, {"ResNetForImageClassification", "ResNetModel"});
     const ResnetConfig config = read_resnet_config(reader);
     Checkpoint checkpoint(directory);
     const std::string prefix = checkpoint.has("resnet.embedder.embedder.convolution.weight") ? "resnet" : "";
@@ -142,31 +134,27 @@ class Resnet : public ModelDefinition {
       const auto scope = graph.scope(prefix);
       return build_encoder(layers, config, pixels);
     }();
-    ImportedModel imported;
+    ImportedModel imported = imported_checkpoint(directory, family());
     const std::int64_t num_features = config.channels.back();
     if (task == ImageTask::kClassification) {
       const Shape& shape = checkpoint.shape_of("classifier.1.weight");
       const std::int64_t num_classes = shape.rank() == 2 ? shape[0] : 0;
       graph.output("logits", layers.linear("classifier.1", pooled, num_features, num_classes), DType::kFloat32,
                    {batch, Dimension::known(num_classes)});
-      imported.task.name = "classification";
-      imported.task.classification = classification_facts(reader, image, num_classes, hints.labels);
+      imported.task = task_of(classification_facts(reader, image, num_classes, hints.labels));
     } else {
       graph.output("pooler_output", pooled, DType::kFloat32, {batch, Dimension::known(num_features)});
-      imported.task.name = "embedding";
-      imported.task.embedding.emplace();
-      imported.task.embedding->image = image;
-      imported.task.embedding->image_embedding_output = "pooler_output";
-      imported.task.embedding->embedding_dim = num_features;
+      EmbeddingFacts facts;
+      facts.image = image;
+      facts.image_embedding_output = "pooler_output";
+      facts.embedding_dim = num_features;
+      imported.task = task_of(std::move(facts));
       if (has_classifier) checkpoint.ignore("classifier.1.weight");
       if (has_classifier) checkpoint.ignore("classifier.1.bias");
     }
     if (hints.task == "none") imported.task = {};
     checkpoint.ignore("num_batches_tracked");  // of training
     checkpoint.warn_unused("resnet");
-    imported.name = model_name_of(directory);
-    imported.family = family();
-    imported.format = "huggingface";
     imported.parts.push_back({"model", graph.build()});
     return imported;
   }

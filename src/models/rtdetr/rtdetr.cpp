@@ -84,10 +84,7 @@ class Rtdetr : public ModelDefinition {
         origin_of(model.graph, outputs.scores->name) != OutputOrigin::kSigmoid && outputs.scores->name != "scores";
     // transformers keeps as many pairs of query and class as there are queries.
     facts.max_detections = outputs.boxes->extent(1).value_or(facts.max_detections);
-    TaskFacts task;
-    task.name = "detection";
-    task.detection = std::move(facts);
-    return task;
+    return task_of(std::move(facts));
   }
 };
 

@@ -56,10 +56,7 @@ class Ssd : public ModelDefinition {
     facts.ssd = published.ssd;
     facts.iou_threshold = published.iou_threshold.value_or(0.6);  // the object detection API's own
     facts.max_detections = 100;
-    TaskFacts task;
-    task.name = "detection";
-    task.detection = std::move(facts);
-    return task;
+    return task_of(std::move(facts));
   }
 };
 

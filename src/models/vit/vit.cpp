@@ -86,19 +86,12 @@ class Vit : public ModelDefinition {
   /// ONNX exports do not say that they are a ViT: the general recognisers take them.
   std::optional<TaskFacts> recognise(const Model&, const ImportHints&) const override { return std::nullopt; }
 
-  bool accepts_checkpoint(const nlohmann::json& config) const override {
-    const auto type = config.find("model_type");
-    return type != config.end() && *type == "vit";
-  }
+  bool accepts_checkpoint(const nlohmann::json& config) const override { return has_model_type(config, {"vit"}); }
 
   ImportedModel load_checkpoint(const std::filesystem::path& directory, const nlohmann::json& json,
                                 const ImportHints& hints) const override {
     const JsonReader reader(json, (directory / "config.json").string());
-    const std::string architecture = architecture_of(reader);
-    if (!architecture.empty() && architecture != "ViTForImageClassification" && architecture != "ViTModel") {
-      throw Error(ErrorKind::kUnsupported, "architecture '" + architecture + "' is not known",
-                  (directory / "config.json").string(), "the known ones are ViTForImageClassification and ViTModel");
-    }
+    require_architecture(reader, {"ViTForImageClassification", "ViTModel"});
     const VitConfig config = read_vit_config(reader);
     Checkpoint checkpoint(directory);
     const std::string prefix = checkpoint.has("vit.embeddings.cls_token") ? "vit" : "";
@@ -111,8 +104,7 @@ class Vit : public ModelDefinition {
     const GraphValue pixels = graph.input(
         "pixel_values", DType::kFloat32,
         {batch, Dimension::known(3), Dimension::known(config.image_px[0]), Dimension::known(config.image_px[1])});
-    ImportedModel imported;
-    imported.task.name = task == ImageTask::kClassification ? "classification" : "embedding";
+    ImportedModel imported = imported_checkpoint(directory, family());
     const GraphValue token = [&] {
       const auto scope = graph.scope(prefix);
       return build_encoder(layers, config, pixels);
@@ -128,9 +120,6 @@ class Vit : public ModelDefinition {
     if (has_classifier && task == ImageTask::kEmbedding) checkpoint.ignore("classifier.weight");
     if (has_classifier && task == ImageTask::kEmbedding) checkpoint.ignore("classifier.bias");
     checkpoint.warn_unused("vit");
-    imported.name = model_name_of(directory);
-    imported.family = family();
-    imported.format = "huggingface";
     imported.parts.push_back({"model", graph.build()});
     return imported;
   }
@@ -161,7 +150,7 @@ class Vit : public ModelDefinition {
     const GraphValue logits = layers.linear("classifier", token, config.hidden_dim, num_classes);
     layers.graph().output("logits", logits, DType::kFloat32,
                           {Dimension::named("batch"), Dimension::known(num_classes)});
-    task.classification = classification_facts(reader, image, num_classes, hints.labels);
+    task = task_of(classification_facts(reader, image, num_classes, hints.labels));
   }
 
   static void add_embedding(Layers& layers, const JsonReader& reader, const VitConfig& config,
@@ -181,7 +170,7 @@ class Vit : public ModelDefinition {
     }
     layers.graph().output(facts.image_embedding_output, vector, DType::kFloat32,
                           {Dimension::named("batch"), Dimension::known(facts.embedding_dim)});
-    task.embedding = std::move(facts);
+    task = task_of(std::move(facts));
   }
 };
 

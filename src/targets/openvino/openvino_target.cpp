@@ -61,13 +61,6 @@ TensorInfo parse_tensor_info(const nlohmann::json& json) {
   return info;
 }
 
-const ShapeProfile* find_profile(const BuildPlan& plan, const std::string& input) {
-  for (const ShapeProfile& profile : plan.profiles) {
-    if (profile.input == input) return &profile;
-  }
-  return nullptr;
-}
-
 /// Why the profiles do not fit the model, or nothing.
 std::optional<Support> check_profiles(const Model& model, const BuildPlan& plan) {
   const std::string remedy = "correct --shapes";
@@ -135,7 +128,7 @@ std::optional<Support> check_interface(const Model& model, const BuildPlan& plan
   };
   for (const ValueInfo* input : model.graph.required_inputs()) {
     if (auto refusal = check(*input, "input")) return refusal;
-    if (!input->type->shape && find_profile(plan, input->name) == nullptr) {
+    if (!input->type->shape && find_profile(plan.profiles, input->name) == nullptr) {
       return Support::no("input '" + input->name + "' declares no rank", "give its shape with --shapes");
     }
   }
@@ -172,7 +165,7 @@ std::vector<TensorInfo> declared_inputs(const Model& model, const BuildPlan& pla
   std::vector<TensorInfo> inputs;
   for (const ValueInfo* value : model.graph.required_inputs()) {
     TensorInfo info{value->name, value->type->dtype, {}};
-    const ShapeProfile* profile = find_profile(plan, value->name);
+    const ShapeProfile* profile = find_profile(plan.profiles, value->name);
     if (value->type->shape) {
       info.shape = *value->type->shape;
     } else {
@@ -190,7 +183,7 @@ std::vector<TensorInfo> declared_inputs(const Model& model, const BuildPlan& pla
 std::vector<std::vector<ExtentRange>> input_ranges(const std::vector<TensorInfo>& inputs, const BuildPlan& plan) {
   std::vector<std::vector<ExtentRange>> all;
   for (const TensorInfo& input : inputs) {
-    const ShapeProfile* profile = find_profile(plan, input.name);
+    const ShapeProfile* profile = find_profile(plan.profiles, input.name);
     std::vector<ExtentRange> ranges;
     for (std::size_t axis = 0; axis < input.shape.size(); ++axis) {
       if (input.shape[axis].is_known()) {

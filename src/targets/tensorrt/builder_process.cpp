@@ -163,17 +163,11 @@ nlohmann::json to_json(const BuilderRequest& request) {
                       {"onnx", request.onnx.string()},
                       {"engine", request.engine.string()},
                       {"sms", request.sms},
-                      {"profiles", nlohmann::json::array()},
+                      {"profiles", pajamas::to_json(request.profiles)},
                       {"workspace_bytes", request.workspace_bytes},
                       {"num_threads", request.num_threads},
                       {"is_verbose", request.is_verbose}};
   if (request.optimization_level) json["optimization_level"] = *request.optimization_level;
-  for (const ShapeProfile& profile : request.profiles) {
-    json["profiles"].push_back({{"input", profile.input},
-                                {"min", profile.min.extents()},
-                                {"opt", profile.opt.extents()},
-                                {"max", profile.max.extents()}});
-  }
   return json;
 }
 

@@ -37,17 +37,6 @@ bool uses_tensorrt_11() {
   return false;
 }
 
-nlohmann::json to_json(const std::vector<ShapeProfile>& profiles) {
-  nlohmann::json json = nlohmann::json::array();
-  for (const ShapeProfile& profile : profiles) {
-    json.push_back({{"input", profile.input},
-                    {"min", profile.min.extents()},
-                    {"opt", profile.opt.extents()},
-                    {"max", profile.max.extents()}});
-  }
-  return json;
-}
-
 TensorInfo info_of(const ValueInfo& value) {
   TensorInfo info{value.name, DType::kUndefined, {}};
   if (value.type) {
