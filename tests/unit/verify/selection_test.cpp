@@ -54,8 +54,13 @@ TEST(JudgeSelection, TakesNearTiesAndNothingElse) {
 }
 
 TEST(JudgeSelection, MeasuresTiesOnTheScaleOfTheScores) {
-  // Small probabilities are no ties for being below one.
-  EXPECT_TRUE(judge({0.9F, 0.06F, 0.01F}, {0, 2}, {}).fault.has_value());
+  // Small probabilities are no ties for being below one: most of a detector's are next to nothing.
+  std::vector<float> scores(200, 0.001F);
+  scores[0] = 0.9F;
+  scores[1] = 0.06F;
+  scores[2] = 0.01F;
+  EXPECT_TRUE(judge(scores, {0, 2}).fault.has_value());
+  EXPECT_FALSE(judge(scores, {0, 1, 7}).fault);
   // A logit near zero has the errors of its fellows.
   EXPECT_FALSE(judge({8, 0.3F, 0.0F, -8}, {0, 2}).fault);
   EXPECT_TRUE(judge({8, 2.0F, 0.0F, -8}, {0, 2}).fault.has_value());
