@@ -164,7 +164,7 @@ std::vector<std::string> PublishedFacts::labels(std::int64_t num_classes, std::i
       "--labels", "give one name a line, in the order of the model's classes");
 }
 
-ImageInput PublishedFacts::image_input(const ImageTensor& image, ImageInput fallback) const {
+ImageInput PublishedFacts::image_input(const ImageTensor& image, const ImageInput& fallback) const {
   ImageInput input = preprocess.value_or(fallback);
   input.input = image.name;
   input.part = fallback.part;

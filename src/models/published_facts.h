@@ -41,7 +41,7 @@ struct PublishedFacts {
   std::vector<std::string> labels(std::int64_t num_classes, std::int64_t num_background = 0) const;
   /// `fallback`, or pajamas.preprocess in its place, for the model's picture input; the extents the model declares,
   /// else imgsz, else those of `fallback`. Throws Error{kBadInput} when the metadata contradicts the declared extents.
-  ImageInput image_input(const ImageTensor& image, ImageInput fallback) const;
+  ImageInput image_input(const ImageTensor& image, const ImageInput& fallback) const;
 };
 
 /// Throws Error{kBadInput} naming the metadata key that cannot be read, Error{kUsage} for unknown hints.
