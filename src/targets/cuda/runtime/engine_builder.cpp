@@ -222,7 +222,7 @@ BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Mod
   if (index.uses_lanes != plan->uses_lanes()) {
     plan = std::make_shared<const Plan>(program, std::move(kernels), parts.constants, index.uses_lanes);
   }
-  const auto engine = std::make_shared<const CudaEngine>(std::move(parts));
+  auto engine = std::make_shared<const CudaEngine>(std::move(parts));
   engine->keep_plan(usual, plan);
   built.engine = engine;
   return built;
@@ -274,7 +274,7 @@ std::shared_ptr<const CudaEngine> read_engine(const std::shared_ptr<DeviceContex
   require_device_memory(sections.weights.size(), "the engine's weights");
   parts.constants = std::make_shared<const DeviceConstants>(sections.weights, parts.index.constants);
   const TuningEnvironment here = environment_of(*device);
-  const auto engine = std::make_shared<const CudaEngine>(std::move(parts));
+  auto engine = std::make_shared<const CudaEngine>(std::move(parts));
   try {
     engine->plan(engine->tuned_shapes());
   } catch (const Error& error) {
