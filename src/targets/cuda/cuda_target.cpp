@@ -108,18 +108,11 @@ class CudaTarget final : public Target {
     part.inputs = built.engine->inputs();
     part.outputs = built.engine->outputs();
     const EngineIndex& index = built.engine->index();
-    nlohmann::json profiles = nlohmann::json::array();
-    for (const ShapeProfile& profile : index.profiles) {
-      profiles.push_back({{"input", profile.input},
-                          {"min", profile.min.extents()},
-                          {"opt", profile.opt.extents()},
-                          {"max", profile.max.extents()}});
-    }
     part.facts = {{"gpu", index.environment.gpu},
                   {"gpu_sms", plan.gpu_sms},
                   {"versions", index.environment.versions},
                   {"precision", to_string(plan.precision)},
-                  {"profiles", profiles},
+                  {"profiles", to_json(index.profiles)},
                   {"num_steps", built.engine->plan(built.engine->tuned_shapes())->program().steps.size()},
                   {"weight_bytes", built.packed->size_bytes()},
                   {"arena_bytes", built.engine->plan(built.engine->tuned_shapes())->arena_bytes()},

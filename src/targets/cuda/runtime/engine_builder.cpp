@@ -74,9 +74,7 @@ std::vector<ShapeProfile> full_profiles(const Model& model, const std::vector<Sh
   const std::vector<ShapeProfile> open = resolve_profiles(model, given);
   std::vector<ShapeProfile> profiles;
   for (const ValueInfo* input : model.graph.required_inputs()) {
-    const auto found = std::find_if(open.begin(), open.end(),
-                                    [&](const ShapeProfile& profile) { return profile.input == input->name; });
-    if (found != open.end()) {
+    if (const ShapeProfile* found = find_profile(open, input->name)) {
       profiles.push_back(*found);
       continue;
     }

@@ -81,18 +81,13 @@ ShapeProfile read_profile(const JsonReader& json, const TensorInfo& input) {
 nlohmann::json to_json(const EngineIndex& index) {
   nlohmann::json json = {{"environment", to_json(index.environment)},
                          {"precision", to_string(index.precision)},
-                         {"uses_lanes", index.uses_lanes}};
-  for (const char* key : {"inputs", "outputs", "profiles", "large_constants", "constants", "tactics"}) {
+                         {"uses_lanes", index.uses_lanes},
+                         {"profiles", pajamas::to_json(index.profiles)}};
+  for (const char* key : {"inputs", "outputs", "large_constants", "constants", "tactics"}) {
     json[key] = nlohmann::json::array();
   }
   for (const TensorInfo& input : index.inputs) json["inputs"].push_back(to_json(input));
   for (const TensorInfo& output : index.outputs) json["outputs"].push_back(to_json(output));
-  for (const ShapeProfile& profile : index.profiles) {
-    json["profiles"].push_back({{"input", profile.input},
-                                {"min", profile.min.extents()},
-                                {"opt", profile.opt.extents()},
-                                {"max", profile.max.extents()}});
-  }
   for (const LargeConstant& constant : index.large_constants) {
     json["large_constants"].push_back(
         {{"name", constant.name}, {"dtype", to_string(constant.dtype)}, {"shape", constant.shape.extents()}});
