@@ -44,3 +44,9 @@ if(PAJAMAS_HAS_CUDA)
 else()
   message(STATUS "The CUDA target is not built: ${PAJAMAS_NO_CUDA_REASON}")
 endif()
+
+# Programs that need the whole target are built where all of it is there.
+set(PAJAMAS_IS_CUDA_COMPLETE OFF)
+if(PAJAMAS_HAS_CUDA AND EXISTS ${CMAKE_SOURCE_DIR}/src/targets/cuda/lowering/lower.cpp)
+  set(PAJAMAS_IS_CUDA_COMPLETE ON)
+endif()

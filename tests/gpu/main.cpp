@@ -10,7 +10,7 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   const int result = RUN_ALL_TESTS();
   const testing::UnitTest& tests = *testing::UnitTest::GetInstance();
-  if (tests.skipped_test_count() > 0) {
+  if (tests.skipped_test_count() > 0 && !pajamas::test::why_no_gpu().empty()) {
     std::printf("%d of %d GPU tests were skipped: %s\n", tests.skipped_test_count(), tests.test_to_run_count(),
                 pajamas::test::why_no_gpu().c_str());
   }

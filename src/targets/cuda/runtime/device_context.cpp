@@ -8,6 +8,14 @@
 
 #include "targets/cuda/runtime/driver.h"
 #include "targets/cuda/runtime/nvrtc.h"
+#if __has_include("targets/cuda/backends/cublaslt_library.h")
+#include "targets/cuda/backends/cublaslt_library.h"
+#define PAJAMAS_HAS_CUBLASLT 1
+#endif
+#if __has_include("targets/cuda/backends/cudnn_library.h")
+#include "targets/cuda/backends/cudnn_library.h"
+#define PAJAMAS_HAS_CUDNN 1
+#endif
 
 namespace pajamas::cuda {
 namespace {
@@ -78,8 +86,20 @@ class Device final : public DeviceContext {
   const DeviceInfo& info() const override { return info_; }
   void make_current() const override { check(cudaSetDevice(info_.index), "using the GPU"); }
 
-  const CudnnLibrary& cudnn() override { return missing_backend<CudnnLibrary>("cuDNN"); }
-  const CublasLtLibrary& cublaslt() override { return missing_backend<CublasLtLibrary>("cuBLASLt"); }
+  const CudnnLibrary& cudnn() override {
+#ifdef PAJAMAS_HAS_CUDNN
+    return open_once(cudnn_);
+#else
+    missing("cuDNN");
+#endif
+  }
+  const CublasLtLibrary& cublaslt() override {
+#ifdef PAJAMAS_HAS_CUBLASLT
+    return open_once(cublaslt_);
+#else
+    missing("cuBLASLt");
+#endif
+  }
 
   std::vector<std::byte> compile_to_cubin(const std::string& source, const std::string& name) override {
     return cuda::compile_to_cubin(source, name, info_.sm);
@@ -103,10 +123,24 @@ class Device final : public DeviceContext {
   }
 
  private:
+  /// A library that cannot be opened is asked for again: it may be there the next time.
   template <typename Library>
-  [[noreturn]] static const Library& missing_backend(const std::string& name) {
+  const Library& open_once(std::unique_ptr<Library>& library) {
+    const std::lock_guard lock(libraries_mutex_);
+    if (!library) library = Library::open(info_.index);
+    return *library;
+  }
+  [[noreturn, maybe_unused]] static void missing(const std::string& name) {
     throw Error(ErrorKind::kDeviceMissing, "this program was built without its " + name + " backend");
   }
+
+  std::mutex libraries_mutex_;
+#ifdef PAJAMAS_HAS_CUDNN
+  std::unique_ptr<CudnnLibrary> cudnn_;
+#endif
+#ifdef PAJAMAS_HAS_CUBLASLT
+  std::unique_ptr<CublasLtLibrary> cublaslt_;
+#endif
   DeviceInfo info_;
 };
 
@@ -131,9 +165,10 @@ void check(CUresult status, std::string_view what) {
 
 std::shared_ptr<DeviceContext> DeviceContext::open(int device_index) {
   static std::mutex mutex;
-  static std::map<int, std::shared_ptr<DeviceContext>> devices;
+  // Never destroyed: at the end of the process CUDA may be gone before the libraries that would be closed with it.
+  static auto* const devices = new std::map<int, std::shared_ptr<DeviceContext>>;
   const std::lock_guard lock(mutex);
-  std::shared_ptr<DeviceContext>& device = devices[device_index];
+  std::shared_ptr<DeviceContext>& device = (*devices)[device_index];
   if (!device) device = std::make_shared<Device>(device_index);
   return device;
 }

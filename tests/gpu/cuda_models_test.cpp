@@ -1,0 +1,189 @@
+// Whole models and single operators on a real GPU against the project's interpreter: every published family of
+// tests/data (tiny, as exporters write them), and the ONNX conformance cases where they are at hand.
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "base/files.h"
+#include "gpu/run_on_gpu.h"
+#include "graph/checker.h"
+#include "io/onnx_reader.h"
+#include "onnx.pb.h"
+#include "targets/cuda/lowering/lower.h"
+#include "tensor/half.h"
+#include "verify/input_cases.h"
+
+namespace pajamas::cuda {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// PAJAMAS_TEST_DATA_DIR names tests/data where the program runs on another machine than it was built on.
+fs::path test_data() {
+  const char* named = std::getenv("PAJAMAS_TEST_DATA_DIR");
+  return named != nullptr ? fs::path(named) : fs::path(PAJAMAS_TEST_DATA);
+}
+
+fs::path conformance_cases() {
+  const char* named = std::getenv("PAJAMAS_CONFORMANCE_DIR");
+  return named != nullptr ? fs::path(named) : fs::path(PAJAMAS_DEPS_DIR) / "conformance";
+}
+
+/// Operators whose results have sizes that only the data decide; models with them are refused for now.
+bool is_refusal_known(const std::string& name) {
+  return name == "faster_rcnn" || name == "faster_rcnn_opset17" || name == "ssd_torchvision";
+}
+
+class CudaFamilyTest : public testing::TestWithParam<std::tuple<std::string, Precision>> {};
+
+TEST_P(CudaFamilyTest, computes_what_the_interpreter_computes) {
+  PAJAMAS_NEED_GPU();
+  const auto& [name, precision] = GetParam();
+  const Model model = read_onnx(test_data() / "families" / (name + ".onnx"));
+  Model inlined = test::lowered_for_gpu(model, Precision::kFp32);
+  for (const auto& alternatives : seeded_cases(model.graph, inlined.graph, {}, 1)) {
+    const InputCase inputs = alternatives.front()();
+    std::vector<std::pair<std::string, Shape>> shapes;
+    const auto infos = model.graph.required_inputs();
+    for (std::size_t i = 0; i < infos.size(); ++i) shapes.emplace_back(infos[i]->name, inputs.inputs[i].shape());
+    const Model lowered = test::lowered_for_gpu(model, precision, shapes);
+    if (const Support support = supports_graph(lowered); !support) {
+      EXPECT_TRUE(is_refusal_known(name)) << support.reason;
+      GTEST_SKIP() << support.reason;
+    }
+    const BuiltEngine built = test::build_on_gpu(lowered, precision);
+    test::expect_near(test::run_on_gpu(*built.engine, inputs.inputs), test::run_by_interpreter(model, inputs.inputs),
+                      precision, name + ", " + inputs.name);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Families, CudaFamilyTest,
+    testing::Combine(testing::Values("clip_image", "clip_text", "faster_rcnn", "faster_rcnn_opset17", "mobilenet_v3",
+                                     "quantised", "rtdetr", "ssd_torchvision", "vit_torchvision_dynamo",
+                                     "vit_transformers", "yolov10", "yolov5", "yolov8", "yolov8_dynamo", "yolox"),
+                     testing::Values(Precision::kFp32, Precision::kFp16)),
+    [](const auto& test_case) { return std::get<0>(test_case.param) + "_" + to_string(std::get<1>(test_case.param)); });
+
+Tensor read_tensor(const fs::path& path) {
+  onnx::TensorProto proto;
+  if (!proto.ParseFromString(read_file(path))) throw Error(ErrorKind::kBadInput, "not a TensorProto", path.string());
+  Tensor tensor(static_cast<DType>(proto.data_type()),
+                Shape(std::vector<std::int64_t>(proto.dims().begin(), proto.dims().end())));
+  const std::string& raw = proto.raw_data();
+  if (raw.size() != tensor.size_bytes()) throw Error(ErrorKind::kBadInput, "raw data of another size", path.string());
+  std::copy(raw.begin(), raw.end(), reinterpret_cast<char*>(tensor.mutable_bytes().data()));
+  return tensor;
+}
+
+double element(const Tensor& tensor, std::int64_t index) {
+  if (tensor.dtype() == DType::kFloat64) return tensor.as<double>()[static_cast<std::size_t>(index)];
+  return static_cast<double>(tensor.as<float>()[static_cast<std::size_t>(index)]);
+}
+
+/// Empty when equal within the case's tolerance (floats) or exactly (all else).
+std::string difference(Tensor actual, Tensor expected, double relative, double absolute) {
+  if (actual.dtype() != expected.dtype()) return std::string("type ") + to_string(actual.dtype());
+  if (actual.shape() != expected.shape()) return "shape " + actual.shape().to_string();
+  if (!is_floating_point(actual.dtype())) {
+    return std::ranges::equal(actual.bytes(), expected.bytes()) ? "" : "other values";
+  }
+  if (actual.dtype() != DType::kFloat64) {
+    actual = to_float32(actual.view());
+    expected = to_float32(expected.view());
+  }
+  for (std::int64_t i = 0; i < expected.num_elements(); ++i) {
+    const double a = element(actual, i);
+    const double b = element(expected, i);
+    const bool is_equal =
+        (std::isnan(a) && std::isnan(b)) || a == b ||
+        (std::isfinite(a) && std::isfinite(b) && std::abs(a - b) <= absolute + relative * std::abs(b));
+    if (!is_equal) return std::to_string(a) + " instead of " + std::to_string(b) + " at " + std::to_string(i);
+  }
+  return {};
+}
+
+/// "" passed, "refused: ...", or what is wrong.
+std::string run_case(const nlohmann::json& item, const fs::path& folder) {
+  std::vector<Tensor> outputs;
+  try {
+    const Model model = read_onnx(folder / "model.onnx");
+    check_model(model);
+    const Model lowered = test::lowered_for_gpu(model, Precision::kFp32);
+    if (const Support support = supports_graph(lowered); !support) return "refused: " + support.reason;
+    const BuiltEngine built = test::build_on_gpu(lowered, Precision::kFp32);
+    std::map<std::string, std::string> files;
+    for (std::size_t i = 0; i < item["inputs"].size() && i < model.graph.inputs.size(); ++i) {
+      files[model.graph.inputs[i].name] = item["inputs"][i].is_null() ? "" : item["inputs"][i].get<std::string>();
+    }
+    std::vector<Tensor> inputs;
+    for (const TensorInfo& input : built.engine->inputs()) inputs.push_back(read_tensor(folder / files.at(input.name)));
+    outputs = test::run_on_gpu(*built.engine, inputs);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kInternal) return std::string("failed: ") + error.what();
+    return std::string("refused: ") + error.what();
+  }
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const std::string text =
+        difference(outputs[i], read_tensor(folder / item["outputs"][i].get<std::string>()), item["rtol"], item["atol"]);
+    if (!text.empty()) return "output " + std::to_string(i) + ": " + text;
+  }
+  return {};
+}
+
+TEST(CudaConformance, gives_the_expected_numbers_or_a_reason) {
+  PAJAMAS_NEED_GPU();
+  const fs::path folder = conformance_cases();
+  if (!fs::exists(folder / "cases.json")) GTEST_SKIP() << "the cases are not at " << folder;
+  const nlohmann::json cases = nlohmann::json::parse(read_file(folder / "cases.json"))["cases"];
+  std::map<std::string, std::string> results;
+  std::mutex mutex;
+  std::atomic<std::size_t> next{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] {
+      test::gpu()->make_current();
+      for (std::size_t index = next++; index < cases.size(); index = next++) {
+        const std::string name = cases[index]["name"];
+        std::string result;
+        try {
+          result = run_case(cases[index], folder / name);
+        } catch (const std::exception& exception) {
+          result = std::string("no Error: ") + exception.what();
+        }
+        const std::lock_guard lock(mutex);
+        results[name] = result;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::size_t num_passed = 0;
+  std::size_t num_refused = 0;
+  std::map<std::string, int> reasons;
+  for (const auto& [name, result] : results) {
+    if (result.empty()) {
+      ++num_passed;
+    } else if (result.rfind("refused: ", 0) == 0) {
+      ++num_refused;
+    } else {
+      ADD_FAILURE() << name << ": " << result;
+    }
+  }
+  std::cout << "conformance cases: " << num_passed << " passed, " << num_refused << " refused, "
+            << results.size() - num_passed - num_refused << " wrong\n";
+  if (const char* path = std::getenv("PAJAMAS_CONFORMANCE_REPORT")) {
+    std::ofstream report(path);
+    for (const auto& [name, result] : results) report << name << '\t' << (result.empty() ? "passed" : result) << '\n';
+  }
+  EXPECT_GT(num_passed, 0U);
+}
+
+}  // namespace
+}  // namespace pajamas::cuda
