@@ -7,6 +7,7 @@
 
 #include "base/json_writer.h"
 #include "base/log.h"
+#include "supervise.h"
 
 namespace pajamas::cli {
 
@@ -20,6 +21,16 @@ void add_common_options(CLI::App& app, Context& context) {
 
 void add_threads_option(CLI::App& app, int& num_threads) {
   app.add_option("--threads", num_threads, "CPU threads to use (default: all)")->check(CLI::Range(1, 4096));
+}
+
+void add_time_limit_option(CLI::App& app, long& seconds) {
+  app.add_option("--time-limit", seconds, fmt::format("Seconds that one step may take (default {})", kTimeLimitSeconds))
+      ->check(CLI::Range(1L, 1L << 30));
+}
+
+void Context::step(const std::string& name) const {
+  cancel->check(name);
+  if (board != nullptr) board->set_step(name, -1);
 }
 
 void print_json(const nlohmann::json& json) { std::cout << json_text(json, 2) << '\n' << std::flush; }

@@ -11,13 +11,19 @@
 
 namespace pajamas::cli {
 
+class SupervisionBoard;
+
 /// Options of every command, and the process-wide cancel token that Ctrl-C sets.
 struct Context {
   bool is_json = false;  ///< --json: one JSON document on stdout instead of text.
   CancelToken* cancel = nullptr;
+  SupervisionBoard* board = nullptr;  ///< Of the process that watches this one (supervise.h); null: none does.
 
-  /// Progress that draws on a terminal and is silent otherwise.
+  /// Progress that draws on a terminal and is silent otherwise, and that the watching process follows. Starts a thread
+  /// on a terminal.
   Progress progress() const;
+  /// Begins a step of a command that draws no progress. Throws Error{kCancelled} after Ctrl-C.
+  void step(const std::string& name) const;
 };
 
 /// A command adds its options to `app` and leaves its work in `run`; the return value is the exit code.
@@ -38,8 +44,14 @@ Command add_trtexec_command(CLI::App& app, Context& context);
 
 /// Adds --json and --log-level, which every command has.
 void add_common_options(CLI::App& app, Context& context);
+/// Default of --time-limit.
+inline constexpr long kTimeLimitSeconds = 1800;
+
 /// Adds --threads N (1..4096; default all).
 void add_threads_option(CLI::App& app, int& num_threads);
+
+/// Adds --time-limit, the seconds one step may take before supervise() ends it.
+void add_time_limit_option(CLI::App& app, long& seconds);
 
 /// Prints a JSON document to stdout.
 void print_json(const nlohmann::json& json);

@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "pajamas/error.h"
+#include "supervise.h"
 #include "toolchain/bench_bundle.h"
 
 namespace pajamas::cli {
@@ -63,9 +64,22 @@ void print(const nlohmann::json& report) {
   }
 }
 
-int run_bench(BenchRequest& request, const std::string& peer, const Context& context) {
+struct BenchOptions {
+  BenchRequest request;
+  std::string peer;
+  long time_limit_s = kTimeLimitSeconds;
+};
+
+int run_bench(BenchOptions& options, Context& context) {
+  BenchRequest& request = options.request;
+  const std::string& peer = options.peer;
   if (!peer.empty() && peer != "onnxruntime") {
     throw Error(ErrorKind::kUsage, "unknown peer '" + peer + "'", "--peer", "the peer known here is onnxruntime");
+  }
+  if (const auto code =
+          supervise(context, {"the measurement", request.bundle.string(), std::chrono::seconds(options.time_limit_s),
+                              "run `pajamas verify` on the bundle, or build it again"})) {
+    return *code;
   }
   request.is_beside_onnxruntime = !peer.empty();
   request.progress = context.progress();
@@ -82,10 +96,6 @@ int run_bench(BenchRequest& request, const std::string& peer, const Context& con
 }  // namespace
 
 Command add_bench_command(CLI::App& app, Context& context) {
-  struct BenchOptions {
-    BenchRequest request;
-    std::string peer;
-  };
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand("bench", "Measure how fast a bundle is on this machine");
   command->add_option("bundle", options->request.bundle, "Folder of the bundle")->required();
@@ -97,9 +107,10 @@ Command add_bench_command(CLI::App& app, Context& context) {
   command->add_flag("--layers", options->request.has_layers, "Also what each fused layer takes (target cuda)");
   command->add_flag("--exact-fp32", options->request.is_exact_fp32,
                     "Compute in float32 whatever the bundle's precision");
+  add_time_limit_option(*command, options->time_limit_s);
   add_threads_option(*command, options->request.num_threads);
   add_common_options(*command, context);
-  return {command, [options, &context] { return run_bench(options->request, options->peer, context); }};
+  return {command, [options, &context] { return run_bench(*options, context); }};
 }
 
 }  // namespace pajamas::cli

@@ -21,7 +21,7 @@ struct BuildOptions {
   std::string labels_path;
   std::string output;
   double memory_limit_gb = 0;
-  long time_limit_s = 1800;
+  long time_limit_s = kTimeLimitSeconds;
 };
 
 nlohmann::json to_json(const BuildResult& result) {
@@ -44,7 +44,7 @@ void print(const BuildResult& result) {
     std::cerr << fmt::format("  {:<8} {}\n", step.name, format_time(step.time));
 }
 
-int run_build(BuildOptions& options, const Context& context) {
+int run_build(BuildOptions& options, Context& context) {
   BuildRequest& request = options.request;
   request.plan.precision = parse_precision(options.precision);
   for (const std::string& text : options.shapes) request.plan.profiles.push_back(parse_shape_option(text));
@@ -52,22 +52,14 @@ int run_build(BuildOptions& options, const Context& context) {
   if (!options.output.empty()) request.output = options.output;
   request.plan.limits.time = std::chrono::seconds(options.time_limit_s);
   request.plan.limits.memory_bytes = static_cast<std::uint64_t>(options.memory_limit_gb * 1e9);
-  // OpenVINO and ONNX Runtime crash or never return on some models: from here on a copy of this process works.
-  const Supervision supervision =
-      supervise(request.source.string(), std::chrono::seconds(options.time_limit_s), *context.cancel);
-  if (supervision.board == nullptr) return supervision.exit_code;
-  request.on_staged = [&](const std::filesystem::path& folder) { supervision.board->set_staging(folder); };
-  BuildResult result;
-  {
-    request.progress = context.progress();
-    request.progress.report = [&board = *supervision.board,
-                               show = request.progress.report](const ProgressEvent& event) {
-      board.set_step(event.step);
-      show(event);
-    };
-    result = build(request);
-    request.progress = {};  // takes the progress line off the terminal
+  if (const auto code = supervise(context, {"the build", request.source.string(), request.plan.limits.time,
+                                            "check the model with its exporter, simplify it, or build for another "
+                                            "target; nothing was left behind"})) {
+    return *code;
   }
+  request.progress = context.progress();
+  const BuildResult result = build(request);
+  request.progress = {};  // takes the progress line off the terminal
   if (context.is_json) {
     print_json(to_json(result));
   } else {
@@ -108,8 +100,7 @@ Command add_build_command(CLI::App& app, Context& context) {
                     "Keep a bundle whose proof failed; its manifest says so");
   command->add_option("--timing-cache", options->request.timing_cache,
                       "File of measured kernel times to use and to add to (target cuda): the same kernels every time");
-  command->add_option("--time-limit", options->time_limit_s, "Seconds the builder may take (default 1800)")
-      ->check(CLI::Range(1L, 1L << 30));
+  add_time_limit_option(*command, options->time_limit_s);
   command->add_option("--memory-limit", options->memory_limit_gb, "Gigabytes the builder may take (default: no limit)")
       ->check(CLI::Range(0.0, 1e6));
   add_threads_option(*command, plan.num_threads);

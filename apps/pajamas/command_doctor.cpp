@@ -5,6 +5,7 @@
 
 #include "base/json_writer.h"
 #include "cli.h"
+#include "supervise.h"
 #include "toolchain/inspect.h"
 
 namespace pajamas::cli {
@@ -30,6 +31,12 @@ Command add_doctor_command(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand("doctor", "Show what is on this machine and what works with it");
   add_common_options(*command, context);
   return {command, [&context] {
+            // Opening a damaged library runs its code.
+            constexpr std::chrono::seconds kLimit{120};
+            if (const auto code = supervise(
+                    context, {"the report", {}, kLimit, "check the vendor libraries: run ./dev setup again"})) {
+              return *code;
+            }
             const nlohmann::json report = doctor();
             if (context.is_json) {
               print_json(report);

@@ -11,6 +11,7 @@
 #include "pajamas/detection.h"
 #include "pajamas/embedding.h"
 #include "pajamas/error.h"
+#include "supervise.h"
 
 namespace pajamas::cli {
 namespace {
@@ -30,6 +31,7 @@ struct RunOptions {
   std::string prompt = "a photo of a {}";
   std::vector<std::string> texts;
   int num_threads = 0;
+  long time_limit_s = kTimeLimitSeconds;
 };
 
 nlohmann::json timing_json(const TaskTiming& timing, std::chrono::nanoseconds decode) {
@@ -92,6 +94,15 @@ void prepare_annotation(const RunOptions& options) {
   }
 }
 
+void write_annotated(const Image& image, const fs::path& target) {
+  try {
+    write_image(image, target);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kBadInput) throw;
+    throw Error(error.kind(), error.message(), error.where(), "choose another path for --annotate, or free some space");
+  }
+}
+
 nlohmann::json run_detection(const RunOptions& options, const Context& context) {
   DetectorOptions detector_options;
   if (options.threshold >= 0) detector_options.score_threshold = options.threshold;
@@ -103,7 +114,7 @@ nlohmann::json run_detection(const RunOptions& options, const Context& context) 
   prepare_annotation(options);
   nlohmann::json results = nlohmann::json::array();
   for (const fs::path& path : options.images) {
-    context.cancel->check("running " + path.string());
+    context.step("running " + path.string());
     const LoadedImage loaded = load(path);
     const DetectionResult result = detector.detect(loaded.image);
     nlohmann::json entry = image_json(path, loaded.image);
@@ -123,7 +134,7 @@ nlohmann::json run_detection(const RunOptions& options, const Context& context) 
     entry["timing"] = timing_json(result.timing, loaded.time);
     if (!options.annotate_path.empty()) {
       const fs::path target = annotated_path(options, path);
-      write_image(annotate(loaded.image, result.detections), target);
+      write_annotated(annotate(loaded.image, result.detections), target);
       entry["annotated"] = target.string();
     }
     results.push_back(std::move(entry));
@@ -141,7 +152,7 @@ nlohmann::json run_classification(const RunOptions& options, const Context& cont
   Classifier classifier(options.bundle, {options.top_k, options.num_threads});
   nlohmann::json results = nlohmann::json::array();
   for (const fs::path& path : options.images) {
-    context.cancel->check("running " + path.string());
+    context.step("running " + path.string());
     const LoadedImage loaded = load(path);
     const ClassificationResult result = classifier.classify(loaded.image);
     nlohmann::json entry = image_json(path, loaded.image);
@@ -165,7 +176,7 @@ nlohmann::json run_embedding(const RunOptions& options, const Context& context) 
   Embedder embedder(options.bundle, {true, options.num_threads});
   nlohmann::json results = nlohmann::json::array();
   for (const fs::path& path : options.images) {
-    context.cancel->check("running " + path.string());
+    context.step("running " + path.string());
     const LoadedImage loaded = load(path);
     nlohmann::json entry = image_json(path, loaded.image);
     if (!options.labels.empty()) {
@@ -182,6 +193,7 @@ nlohmann::json run_embedding(const RunOptions& options, const Context& context) 
     results.push_back(std::move(entry));
   }
   for (const std::string& text : options.texts) {
+    context.step("embedding a text");
     const EmbeddingResult result = embedder.embed_text(text);
     results.push_back({{"text", text}, {"embedding", result.values}});
     if (!context.is_json) print_vector("\"" + text + "\"", result.values);
@@ -201,7 +213,7 @@ void require_task_option(const CLI::App& app, const std::string& task, const std
   }
 }
 
-int run_run(const RunOptions& options, const CLI::App& app, const Context& context) {
+int run_run(const RunOptions& options, const CLI::App& app, Context& context) {
   const std::string task = Bundle::open(options.bundle).manifest().task.name;
   require_task_option(app, task, "detection", {"--threshold", "--iou", "--max-detections", "--agnostic", "--annotate"});
   require_task_option(app, task, "classification", {"--top-k"});
@@ -209,6 +221,12 @@ int run_run(const RunOptions& options, const CLI::App& app, const Context& conte
   if (options.images.empty() && options.texts.empty()) {
     throw Error(ErrorKind::kUsage, "no picture was given", {}, "name one or more JPEG, PNG, WebP or BMP files");
   }
+  if (const auto code =
+          supervise(context, {"the run", options.bundle.string(), std::chrono::seconds(options.time_limit_s),
+                              "run `pajamas verify` on the bundle, or build it again"})) {
+    return *code;
+  }
+  context.step("loading the engine");
   nlohmann::json results;
   if (task == "detection") {
     results = run_detection(options, context);
@@ -248,6 +266,7 @@ Command add_run_command(CLI::App& app, Context& context) {
       ->delimiter(',');
   command->add_option("--prompt", options->prompt, "Embedding: text around each label (default \"a photo of a {}\")");
   command->add_option("--text", options->texts, "Embedding: a text to embed; repeatable");
+  add_time_limit_option(*command, options->time_limit_s);
   add_threads_option(*command, options->num_threads);
   add_common_options(*command, context);
   return {command, [options, command, &context] { return run_run(*options, *command, context); }};

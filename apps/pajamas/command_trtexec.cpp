@@ -4,11 +4,10 @@
 #ifdef PAJAMAS_TARGET_TENSORRT
 
 #include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <iostream>
+#include <optional>
 #include <random>
 
 #include "base/files.h"
@@ -16,6 +15,7 @@
 #include "bench/statistics.h"
 #include "cli.h"
 #include "pajamas/error.h"
+#include "supervise.h"
 #include "targets/registry.h"
 #include "targets/tensorrt/compiler.h"
 #include "targets/tensorrt/runtime.h"
@@ -72,12 +72,11 @@ nlohmann::json build_engine(const TrtexecOptions& options, const Progress& progr
   build.is_verbose = options.is_verbose;
   // Without --saveEngine the build only shows that the model builds, as with trtexec.
   const bool is_kept = !options.save_engine.empty();
-  const std::filesystem::path path =
-      is_kept ? options.save_engine
-              : std::filesystem::temp_directory_path() / fmt::format("pajamas-trtexec-{}.engine", ::getpid());
+  std::optional<StagedDirectory> scratch;
+  if (!is_kept) scratch.emplace(std::filesystem::temp_directory_path() / "pajamas-trtexec");
+  const std::filesystem::path path = is_kept ? options.save_engine : scratch->path() / "model.engine";
   const tensorrt::BuiltEngine built =
       tensorrt::compile_bare_engine(lowered.model, build, path, options.onnx.string(), progress);
-  if (!is_kept) std::filesystem::remove(path);
   std::vector<std::string> sms;
   for (const int sm : built.sms) sms.push_back(tensorrt::sm_name(sm));
   return {{"engine", is_kept ? path.string() : std::string()},
@@ -218,6 +217,17 @@ int run_trtexec(const std::vector<std::string>& arguments, Context& context) {
     return 0;
   }
   if (options.is_verbose) set_log_level("debug");
+  // The time that was asked for counts beside the limit: measuring is one step.
+  const auto measuring = std::chrono::ceil<std::chrono::seconds>(options.duration + options.warm_up);
+  if (const auto code =
+          supervise(context, {options.onnx.empty() ? "the run" : "the build",
+                              (options.onnx.empty() ? options.load_engine : options.onnx).string(),
+                              options.plan.limits.time + measuring,
+                              options.onnx.empty() ? "build the engine again with the library of this machine"
+                                                   : "check the model with its exporter, or simplify it; nothing was "
+                                                     "left behind"})) {
+    return *code;
+  }
   for (const std::string& note : options.notes) std::cerr << "note: " << note << '\n';
   nlohmann::json result = nlohmann::json::object();
   if (!options.onnx.empty()) {

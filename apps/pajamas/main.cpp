@@ -2,12 +2,16 @@
 // code (docs/cli.md). The commands are command_*.cpp.
 #include <signal.h>
 
+#include <algorithm>
 #include <csignal>
+#include <cstdint>
 #include <cstring>
 #include <exception>
 #include <filesystem>
 #include <iostream>
 #include <new>
+#include <string_view>
+#include <vector>
 
 #include "base/log.h"
 #include "cli.h"
@@ -56,6 +60,46 @@ int report(const Error& error, bool is_json) {
   return exit_code(error.kind());
 }
 
+/// Number of single edits (a letter put in, left out, replaced, or swapped with its neighbour) from one word to
+/// another.
+std::size_t num_edits(std::string_view from, std::string_view to) {
+  std::vector<std::vector<std::size_t>> table(from.size() + 1, std::vector<std::size_t>(to.size() + 1));
+  for (std::size_t i = 0; i <= from.size(); ++i) {
+    for (std::size_t j = 0; j <= to.size(); ++j) {
+      if (i == 0 || j == 0) {
+        table[i][j] = i + j;
+        continue;
+      }
+      table[i][j] = std::min(
+          {table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (from[i - 1] == to[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1]) {
+        table[i][j] = std::min(table[i][j], table[i - 2][j - 2] + 1);
+      }
+    }
+  }
+  return table[from.size()][to.size()];
+}
+
+/// Refuses a first word that is no command, naming the nearest that is one.
+void check_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  const std::string given = std::string(argv[1]).substr(0, 64);
+  std::string nearest;
+  std::size_t least = SIZE_MAX;
+  std::string known;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    const std::size_t distance = num_edits(given, command->get_name());
+    if (distance < least) nearest = command->get_name();
+    least = std::min(least, distance);
+    known += (known.empty() ? "" : ", ") + command->get_name();
+  }
+  if (least == 0) return;
+  // Half the letters wrong is another word, not a slip.
+  const bool is_slip = 2 * least <= nearest.size();
+  throw Error(ErrorKind::kUsage, "unknown command '" + given + "'" + (is_slip ? "; is '" + nearest + "' meant?" : ""),
+              {}, "the commands are " + known);
+}
+
 int run(int argc, char** argv) {
   CLI::App app{
       "llama-pajamas: takes models from the formats they are published in, builds optimised engines, proves that each\n"
@@ -74,6 +118,7 @@ int run(int argc, char** argv) {
 #endif
   };
   try {
+    check_command(app, argc, argv);
     app.parse(argc, argv);
     for (const Command& command : commands) {
       if (!command.app->parsed()) continue;

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "cli.h"
+#include "supervise.h"
 
 namespace pajamas::cli {
 namespace {
@@ -84,6 +85,12 @@ Progress Context::progress() const {
     progress.report = [last_step](const ProgressEvent& event) {
       if (event.step != *last_step) log().info("{}", event.step);
       *last_step = event.step;
+    };
+  }
+  if (board != nullptr) {
+    progress.report = [watcher = board, show = std::move(progress.report)](const ProgressEvent& event) {
+      watcher->set_step(event.step, event.fraction);
+      show(event);
     };
   }
   return progress;

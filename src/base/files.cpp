@@ -45,9 +45,9 @@ std::string reason(int error_number) { return std::generic_category().message(er
     case ENOENT: remedy = "check the path"; break;
     case EACCES:
     case EPERM:
-    case EROFS: remedy = "check the permissions, or choose another folder with -o"; break;
+    case EROFS: remedy = "check the permissions, or choose another folder"; break;
     case ENOSPC:
-    case EDQUOT: remedy = "free some space, or choose another folder with -o"; break;
+    case EDQUOT: remedy = "free some space, or choose another folder"; break;
     default: break;
   }
   throw Error(ErrorKind::kBadInput, what + ": " + reason(error_number), path.string(), remedy);
@@ -174,6 +174,8 @@ void write_file(const fs::path& path, std::string_view text) {
 
 namespace {
 
+StagingObserver* staging_observer = nullptr;
+
 /// Whether the process still works: a zombie, which nobody has waited for yet, does not.
 bool is_alive(pid_t pid) {
   if (::kill(pid, 0) != 0) return errno != ESRCH;
@@ -211,39 +213,57 @@ fs::path normalised_target(const fs::path& target) {
 
 }  // namespace
 
+void observe_staging(StagingObserver* observer) { staging_observer = observer; }
+
 StagedDirectory::StagedDirectory(fs::path target) : target_(normalised_target(target)) {
   std::error_code error;
   for (fs::path folder = target_.parent_path(); !fs::exists(folder, error) && folder.has_relative_path();
        folder = folder.parent_path()) {
     made_parents_.push_back(folder);
   }
-  fs::create_directories(target_.parent_path(), error);
-  if (error) {
-    remove_made_parents();
-    fail("cannot create the folder", target_.parent_path(), error.value());
-  }
   if (fs::exists(target_, error) && !fs::is_directory(target_, error)) {
     throw Error(ErrorKind::kBadInput, "exists and is not a folder", target_.string(), "choose another folder with -o");
   }
-  remove_stale_siblings(target_);
   staging_ = target_.parent_path() / ("." + target_.filename().string() + unique_suffix());
-  if (::mkdir(staging_.c_str(), 0755) != 0) {
+  if (staging_observer != nullptr) staging_observer->on_begin(staging_, made_parents_.size());
+  // Another build that fails at this moment may take the parents away again, hence more than one attempt.
+  for (int attempt = 0;; ++attempt) {
+    fs::create_directories(target_.parent_path(), error);
+    if (error) {
+      discard();
+      fail("cannot create the folder", target_.parent_path(), error.value());
+    }
+    if (attempt == 0) remove_stale_siblings(target_);
+    if (::mkdir(staging_.c_str(), 0755) == 0) return;
     const int saved = errno;
-    remove_made_parents();
-    fail("cannot create the folder", staging_, saved);
+    if (saved == ENOENT && attempt < 10) continue;
+    discard();
+    fail("cannot create a folder beside it", target_, saved);
   }
 }
 
-StagedDirectory::~StagedDirectory() {
+StagedDirectory::~StagedDirectory() { discard(); }
+
+void StagedDirectory::discard() const {
   std::error_code ignored;
-  if (is_committed_) return;
-  fs::remove_all(staging_, ignored);
-  remove_made_parents();
+  if (!is_committed_) {
+    fs::remove_all(staging_, ignored);
+    // Innermost first; a folder that meanwhile holds something of somebody else stays.
+    for (const fs::path& folder : made_parents_) ::rmdir(folder.c_str());
+  }
+  if (staging_observer != nullptr) staging_observer->on_end(staging_);
 }
 
-void StagedDirectory::remove_made_parents() const {
-  // Innermost first; a folder that meanwhile holds something of somebody else stays.
-  for (const fs::path& folder : made_parents_) ::rmdir(folder.c_str());
+Error StagedDirectory::described(const Error& error) const {
+  const auto with_target = [this](std::string text) {
+    const std::string& hidden = staging_.native();
+    for (std::size_t at = text.find(hidden); at != std::string::npos; at = text.find(hidden, at)) {
+      text.replace(at, hidden.size(), target_.native());
+      at += target_.native().size();
+    }
+    return text;
+  };
+  return {error.kind(), with_target(error.message()), with_target(error.where()), with_target(error.remedy())};
 }
 
 void StagedDirectory::commit() {

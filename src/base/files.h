@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "pajamas/error.h"
+
 namespace pajamas {
 
 /// A file mapped read-only for as long as the object lives. Shareable between threads. A file that another process
@@ -47,6 +49,18 @@ void write_file(const std::filesystem::path& path, std::string_view text);
 /// The same for content in pieces, so that large parts need not be joined in memory first.
 void write_file(const std::filesystem::path& path, std::span<const std::span<const std::byte>> pieces);
 
+/// Told of every folder that this process stages: before it is made, and when it is in place or gone. For a process
+/// that watches this one and cleans up after it.
+class StagingObserver {
+ public:
+  virtual ~StagingObserver() = default;
+  /// `num_made_parents`: how many folders above the staging folder are made for it.
+  virtual void on_begin(const std::filesystem::path& staging, std::size_t num_made_parents) = 0;
+  virtual void on_end(const std::filesystem::path& staging) = 0;
+};
+/// Sets the observer of the process, which must live to its end. Call it before other threads stage folders.
+void observe_staging(StagingObserver* observer);
+
 /// A directory that appears under its final name only when it is complete. The work happens in a hidden sibling
 /// (".<name>.partial-<pid>-<n>"), which the destructor removes unless `commit` was called, with the parents it made.
 ///
@@ -66,9 +80,11 @@ class StagedDirectory {
 
   /// Flushes the files and puts the directory in place, replacing an older one as a whole.
   void commit();
+  /// An error in the user's words: the hidden folder, which is gone when the error is read, becomes the target.
+  Error described(const Error& error) const;
 
  private:
-  void remove_made_parents() const;
+  void discard() const;
   std::filesystem::path target_;
   std::filesystem::path staging_;
   std::vector<std::filesystem::path> made_parents_;  ///< Innermost first.

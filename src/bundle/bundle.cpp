@@ -1,8 +1,14 @@
 // Opening and writing bundles. See bundle.h.
 #include "bundle/bundle.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cctype>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
 
 #include "base/digest.h"
 #include "base/json_writer.h"
@@ -26,6 +32,25 @@ void for_each_file(const Manifest& manifest, const Visit& visit) {
 
 }  // namespace
 
+/// Files whose digest was found right, with what they were then.
+struct Bundle::CheckedFiles {
+  struct State {
+    std::uint64_t device, inode, size_bytes, changed_ns;
+    friend bool operator==(const State&, const State&) = default;
+  };
+  std::mutex mutex;
+  std::map<std::string, State> states;
+
+  /// Nothing when the file cannot be looked at.
+  static std::optional<State> state_of(const fs::path& path) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+    return State{status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size),
+                 static_cast<std::uint64_t>(status.st_ctim.tv_sec) * 1'000'000'000U +
+                     static_cast<std::uint64_t>(status.st_ctim.tv_nsec)};
+  }
+};
+
 Bundle Bundle::open(const fs::path& directory) {
   std::error_code error;
   if (!fs::exists(directory, error)) {
@@ -42,6 +67,7 @@ Bundle Bundle::open(const fs::path& directory) {
   }
   Bundle bundle;
   bundle.directory_ = directory;
+  bundle.checked_ = std::make_shared<CheckedFiles>();
   bundle.manifest_ = parse_manifest(read_file(manifest_path, kMaxManifestBytes), manifest_path);
   for_each_file(bundle.manifest_, [&](const BundleFile& file) {
     if (file.role == "cache") return;  // may be absent or stale: the target makes it again
@@ -74,8 +100,18 @@ std::shared_ptr<const MappedFile> Bundle::open_checked(const BundleFile& file) c
   const fs::path path = directory_ / file.name;
   std::error_code error;
   if (file.role == "cache" && !fs::is_regular_file(path, error)) return nullptr;
+  const auto state = CheckedFiles::state_of(path);
   auto mapped = MappedFile::open(path);
-  if (mapped->bytes().size() == file.size_bytes && sha256_hex(mapped->bytes()) == file.sha256) return mapped;
+  {
+    const std::lock_guard lock(checked_->mutex);
+    const auto known = checked_->states.find(file.name);
+    if (state && known != checked_->states.end() && known->second == *state) return mapped;
+  }
+  if (mapped->bytes().size() == file.size_bytes && sha256_hex(mapped->bytes()) == file.sha256) {
+    const std::lock_guard lock(checked_->mutex);
+    if (state && state == CheckedFiles::state_of(path)) checked_->states[file.name] = *state;
+    return mapped;
+  }
   if (file.role == "cache") {
     log().warn("{} is damaged and will not be used; the engine is compiled anew", path.string());
     return nullptr;

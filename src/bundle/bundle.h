@@ -11,7 +11,7 @@
 
 namespace pajamas {
 
-/// An opened bundle. Immutable.
+/// An opened bundle. Immutable but for the memory of which digests were found right; any thread.
 class Bundle {
  public:
   /// Reads and checks the manifest, and that every listed file is there with its size. Digests are checked by
@@ -25,13 +25,16 @@ class Bundle {
   /// Checks the SHA-256 of every file except those of role "cache", which can be made again. Throws Error{kBadInput}
   /// naming the damaged file.
   void verify_digests() const;
-  /// Maps a listed file after checking size and digest. Returns null for a missing or damaged file of role "cache",
-  /// throws Error{kBadInput} for any other.
+  /// Maps a listed file after checking size and digest; the digest is computed once for a file that stays as it is
+  /// (size, time and inode), by this bundle or a copy of it. Returns null for a missing or damaged file of role
+  /// "cache", throws Error{kBadInput} for any other.
   std::shared_ptr<const MappedFile> open_checked(const BundleFile& file) const;
 
  private:
+  struct CheckedFiles;
   std::filesystem::path directory_;
   Manifest manifest_;
+  std::shared_ptr<CheckedFiles> checked_;
 };
 
 /// Fills in sizes and digests of the files that `manifest` lists in `staged`, writes the manifest there and commits the

@@ -125,6 +125,58 @@ nlohmann::json to_json(const PassLog& log) {
           {"worst_weights", conversions}};
 }
 
+namespace {
+
+/// Lowers, compiles and proves one part into `folder`, and describes it in `result`.
+void build_part(const ImportedPart& part, const ImportedModel& imported, const BuildRequest& request,
+                const BuildPlan& plan, const fs::path& folder, StepClock& clock, BuildResult& result) {
+  const Progress& progress = request.progress;
+  const Target& target = find_target(plan.target);
+  progress.step("Simplifying the graph");
+  LoweredModel lowered = clock.timed("passes", [&] { return lower(part.model, target, plan, progress); });
+  for (const PassReport& report : lowered.log.reports) {
+    for (const std::string& note : report.notes) result.notes.push_back(part.name + ": " + note);
+  }
+  if (const Support support = target.supports(lowered.model, plan); !support) {
+    throw Error(ErrorKind::kUnsupported, "target " + plan.target + " cannot build it: " + support.reason, {},
+                support.remedy);
+  }
+  const CompiledPart compiled = clock.timed("compile", [&] {
+    return target.compile({lowered.model, plan, part.name, folder, progress});
+  });
+  if (imported.task.name != "none") {
+    find_task(imported.task.name).check(imported.task, part.name, compiled.inputs, compiled.outputs);
+  }
+  const Proof proof = clock.timed("verify", [&] {
+    PartToProve to_prove;
+    to_prove.name = part.name;
+    to_prove.source = &part.model;
+    if (imported.format == "onnx") to_prove.source_file = request.source;
+    to_prove.lowered = &lowered.model;
+    to_prove.engine = load_compiled(folder, part.name, compiled, plan, false);
+    if (to_prove.engine) to_prove.exact_engine = load_compiled(folder, part.name, compiled, plan, true);
+    ProveOptions options;
+    options.images = request.images;
+    options.is_per_layer = request.is_per_layer;
+    options.num_threads = plan.num_threads;
+    options.progress = progress;
+    return prove_part(to_prove, plan, imported.task, options);
+  });
+  require_proof(proof, request, part.name);
+
+  ManifestPart described;
+  described.name = part.name;
+  for (const CompiledFile& file : compiled.files) described.files.push_back({file.name, file.role, {}, 0});
+  described.inputs = describe(compiled.inputs);
+  described.outputs = describe(compiled.outputs);
+  described.target_facts = compiled.facts;
+  described.target_facts["passes"] = to_json(lowered.log);
+  described.proof = proof.to_json();
+  result.manifest.parts.push_back(std::move(described));
+}
+
+}  // namespace
+
 BuildResult build(const BuildRequest& request) {
   const Progress& progress = request.progress;
   const Target& target = find_target(request.plan.target);
@@ -153,63 +205,27 @@ BuildResult build(const BuildRequest& request) {
   manifest.created_at = utc_now();
 
   StagedDirectory staged(request.output ? *request.output : bundle_path(".", manifest));
-  if (request.on_staged) request.on_staged(staged.path());
-  for (ImportedPart& part : imported.parts) {
-    const std::string where = request.source.string() + (part.name == "model" ? "" : ", part " + part.name);
-    try {
-      progress.step("Simplifying the graph");
-      LoweredModel lowered = clock.timed("passes", [&] { return lower(part.model, target, plan, progress); });
-      for (const PassReport& report : lowered.log.reports) {
-        for (const std::string& note : report.notes) result.notes.push_back(part.name + ": " + note);
+  try {
+    for (ImportedPart& part : imported.parts) {
+      const std::string where = request.source.string() + (part.name == "model" ? "" : ", part " + part.name);
+      try {
+        build_part(part, imported, request, plan, staged.path(), clock, result);
+      } catch (const Error& error) {
+        if (error.where().find(request.source.string()) != std::string::npos) throw;
+        throw error.with_context(where);
       }
-      if (const Support support = target.supports(lowered.model, plan); !support) {
-        throw Error(ErrorKind::kUnsupported, "target " + plan.target + " cannot build it: " + support.reason, {},
-                    support.remedy);
-      }
-      const CompiledPart compiled = clock.timed("compile", [&] {
-        return target.compile({lowered.model, plan, part.name, staged.path(), progress, request.timing_cache});
-      });
-      if (imported.task.name != "none") {
-        find_task(imported.task.name).check(imported.task, part.name, compiled.inputs, compiled.outputs);
-      }
-      const Proof proof = clock.timed("verify", [&] {
-        PartToProve to_prove;
-        to_prove.name = part.name;
-        to_prove.source = &part.model;
-        if (imported.format == "onnx") to_prove.source_file = request.source;
-        to_prove.lowered = &lowered.model;
-        to_prove.engine = load_compiled(staged.path(), part.name, compiled, plan, false);
-        if (to_prove.engine) {
-          to_prove.exact_engine = load_compiled(staged.path(), part.name, compiled, plan, true);
-        }
-        ProveOptions options;
-        options.images = request.images;
-        options.is_per_layer = request.is_per_layer;
-        options.num_threads = plan.num_threads;
-        options.progress = progress;
-        return prove_part(to_prove, plan, imported.task, options);
-      });
-      require_proof(proof, request, part.name);
-
-      ManifestPart described;
-      described.name = part.name;
-      for (const CompiledFile& file : compiled.files) described.files.push_back({file.name, file.role, {}, 0});
-      described.inputs = describe(compiled.inputs);
-      described.outputs = describe(compiled.outputs);
-      described.target_facts = compiled.facts;
-      described.target_facts["passes"] = to_json(lowered.log);
-      described.proof = proof.to_json();
-      manifest.parts.push_back(std::move(described));
-    } catch (const Error& error) {
-      if (error.where().find(request.source.string()) != std::string::npos) throw;
-      throw error.with_context(where);
     }
+    for (const ImportedFile& file : imported.files) {
+      write_file(staged.path() / file.name, MappedFile::open(file.path)->bytes());
+      manifest.files.push_back({file.name, file.role, {}, 0});
+    }
+    clock.timed("pack", [&] { write_bundle(staged, manifest); });
+  } catch (const Error& error) {
+    throw staged.described(error);
+  } catch (const fs::filesystem_error& error) {
+    throw staged.described(Error(ErrorKind::kBadInput, error.code().message(), error.path1().string(),
+                                 "check free space and permissions, or choose another folder with -o"));
   }
-  for (const ImportedFile& file : imported.files) {
-    write_file(staged.path() / file.name, MappedFile::open(file.path)->bytes());
-    manifest.files.push_back({file.name, file.role, {}, 0});
-  }
-  clock.timed("pack", [&] { write_bundle(staged, manifest); });
   result.bundle = staged.target();
   result.steps = clock.take();
   return result;

@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,9 +28,6 @@ struct BuildRequest {
   /// Measured times to use and to add to (CompileRequest::timing_cache); refused for targets that time nothing.
   std::filesystem::path timing_cache = {};
   Progress progress;
-  /// Called with the folder that the build works in, which it removes unless the bundle is done. For callers that
-  /// clean up after a process that died. May be empty.
-  std::function<void(const std::filesystem::path& folder)> on_staged;
 };
 
 /// One step of the build and how long it took.

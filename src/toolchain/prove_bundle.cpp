@@ -1,8 +1,6 @@
 // Gathering what a proof needs. See prove_bundle.h; the comparison itself is verify/proof.cpp.
 #include "toolchain/prove_bundle.h"
 
-#include <unistd.h>
-
 #include "base/json_reader.h"
 #include "base/log.h"
 #include "engine/engine_loader.h"
@@ -16,29 +14,6 @@
 namespace pajamas {
 namespace fs = std::filesystem;
 namespace {
-
-/// A folder that lives as long as the engine compiled into it.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (fs::temp_directory_path() / "pajamas-proof-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) {
-      throw Error(ErrorKind::kBadInput, "cannot make a temporary folder", fs::temp_directory_path().string(),
-                  "set TMPDIR to a folder that can be written");
-    }
-    path_ = name;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 std::shared_ptr<const Engine> load_compiled_at(const fs::path& directory, const std::string& part,
                                                const CompiledPart& compiled, const BuildPlan& plan,
@@ -58,7 +33,8 @@ std::shared_ptr<const Engine> load_compiled_at(const fs::path& directory, const 
 /// targets read or map them at load.
 std::shared_ptr<const Engine> compile_scratch(const Model& model, const std::string& part, const BuildPlan& plan,
                                               bool is_exact_fp32, const Progress& progress) {
-  const ScratchFolder folder;
+  // Never committed: it goes when this returns, or with the process that watches this one.
+  const StagedDirectory folder(fs::temp_directory_path() / "pajamas-proof");
   const CompiledPart compiled = find_target(plan.target).compile({model, plan, part, folder.path(), progress});
   return load_compiled_at(folder.path(), part, compiled, plan, is_exact_fp32);
 }
@@ -76,6 +52,30 @@ fs::path find_source(const Bundle& bundle, const std::optional<fs::path>& given)
                 path.string(), "name the right model with --source, or build the bundle again from this one");
   }
   return path;
+}
+
+/// The engine, or null and the reason: no device, another GPU or another library version. Damage and everything else
+/// throws.
+std::shared_ptr<const Engine> load_if_it_runs_here(const Bundle& bundle, const std::string& part,
+                                                   const SessionOptions& options, std::optional<Error>& absence) {
+  try {
+    return load_engine(bundle, part, options);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kDeviceMissing && error.kind() != ErrorKind::kUnsupported) throw;
+    log().info("the engine is not run here: {}", error.what());
+    absence = error;
+    return nullptr;
+  }
+}
+
+/// The libraries that made the part and that runs it, where they are not one; empty when they are.
+std::string version_note(const ManifestPart& part, const Engine& engine) {
+  const std::string version = part.target_facts.value("version", "");
+  const std::string made_by = part.target_facts.value("library", "") + (version.empty() ? "" : " " + version);
+  const std::string here = engine.describe().value("library", "");
+  if (made_by.empty() || here.empty() || made_by == here) return {};
+  return "built by " + made_by + ", run here by " + here +
+         ", which makes its own form of the engine at every load; build the bundle again to load it fast";
 }
 
 /// The lowered model: the bytes in the bundle where the target keeps them, else the source lowered again.
@@ -108,6 +108,7 @@ Proof prove_part(const PartToProve& part, const BuildPlan& plan, const TaskFacts
   ProofRequest request{.source = *part.source, .source_file = part.source_file, .lowered = *part.lowered};
   request.engine = part.engine.get();
   request.exact_engine = part.exact_engine.get();
+  request.engine_absence = part.engine_absence;
   request.precision = plan.precision;
   request.real_inputs = read_real_inputs(options.images, task, part.name, part.source->graph);
   request.profiles = plan.profiles;
@@ -153,14 +154,18 @@ std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<fs
     to_prove.source = &source_part->model;
     if (imported.format == "onnx") to_prove.source_file = source_path;
     to_prove.lowered = &lowered;
-    try {
-      to_prove.engine = load_engine(bundle, part.name, {options.num_threads, false});
-      to_prove.exact_engine = load_engine(bundle, part.name, {options.num_threads, true});
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kDeviceMissing && error.kind() != ErrorKind::kUnsupported) throw;
-      log().info("the engine is not run here: {}", error.what());
+    std::optional<Error> absence;
+    std::string note;
+    to_prove.engine = load_if_it_runs_here(bundle, part.name, {options.num_threads, false}, absence);
+    if (to_prove.engine) {
+      note = version_note(part, *to_prove.engine);
+      std::optional<Error> no_exact_form;  // A TensorRT engine computes in its own precision only.
+      to_prove.exact_engine = load_if_it_runs_here(bundle, part.name, {options.num_threads, true}, no_exact_form);
+    } else if (absence->kind() == ErrorKind::kUnsupported) {  // A missing device needs no further words.
+      to_prove.engine_absence = "it " + absence->message();
+      note = absence->where() + " " + absence->message() + "; what to do: " + absence->remedy();
     }
-    proofs.push_back({part.name, prove_part(to_prove, plan, manifest.task, options)});
+    proofs.push_back({part.name, prove_part(to_prove, plan, manifest.task, options), std::move(note)});
   }
   return proofs;
 }

@@ -32,6 +32,7 @@ struct PartToProve {
   const Model* lowered = nullptr;
   std::shared_ptr<const Engine> engine;        ///< At the bundle's precision; null when the target cannot run here.
   std::shared_ptr<const Engine> exact_engine;  ///< At float32; null likewise.
+  std::string engine_absence;                  ///< Why `engine` is null, where more is known than "no device".
 };
 
 Proof prove_part(const PartToProve& part, const BuildPlan& plan, const TaskFacts& task, const ProveOptions& options);
@@ -47,6 +48,9 @@ std::shared_ptr<const Engine> load_compiled(const std::filesystem::path& directo
 struct PartProof {
   std::string part;
   Proof proof;
+  /// For the user beside the proof: the bundle was built by another library version, or for another GPU, than the one
+  /// here, with what to do. Empty: nothing.
+  std::string note;
 };
 std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<std::filesystem::path>& source,
                                     const ProveOptions& options);

@@ -489,9 +489,10 @@ Proof prove(const ProofRequest& request) {
   if (request.engine != nullptr) {
     proof.candidates.push_back(engine_candidate(context, *request.engine, false));
   } else {
-    proof.not_shown.emplace_back(
-        "The engine itself has not run: this machine has no device for it, so the proof covers the model it was built "
-        "from.");
+    const std::string& why = request.engine_absence;
+    proof.not_shown.push_back(
+        "The engine itself has not run: " + (why.empty() ? "this machine has no device for it" : why) +
+        ", so the proof covers the model it was built from.");
   }
   proof.is_passed = std::all_of(proof.candidates.begin(), proof.candidates.end(),
                                 [](const ProvenCandidate& candidate) { return candidate.is_passed; });

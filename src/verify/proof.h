@@ -30,6 +30,7 @@ struct ProofRequest {
       source_file{};               ///< The ONNX file it was read from; empty (a checkpoint): `source` is serialised.
   const Model& lowered;            ///< What the target was given.
   const Engine* engine = nullptr;  ///< Loaded at the bundle's precision; null where it cannot run here.
+  std::string engine_absence{};    ///< Why `engine` is null; empty: this machine has no device for it.
   const Engine* exact_engine = nullptr;  ///< The same loaded with is_exact_fp32; may be null.
   /// The bundle's precision. kAuto: what `engine->describe()` says, without an engine what the lowered model holds.
   Precision precision = Precision::kFp32;

@@ -1,6 +1,7 @@
 // See lowering.h.
 #include "targets/openvino/lowering.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <openvino/core/graph_util.hpp>
@@ -22,7 +23,9 @@
 #include <openvino/op/split.hpp>
 #include <openvino/op/topk.hpp>
 #include <openvino/op/util/multi_subgraph_base.hpp>
+#include <openvino/op/util/op_types.hpp>
 #include <string>
+#include <unordered_map>
 
 #include "pajamas/error.h"
 
@@ -165,6 +168,31 @@ void check_open_shapes(const std::shared_ptr<ov::Model>& model) {
                   "build with fixed --shapes, or export the model with fixed extents");
     }
   }
+}
+
+std::size_t longest_elementwise_run(const std::shared_ptr<ov::Model>& model) {
+  std::unordered_map<const ov::Node*, std::size_t> runs;
+  std::size_t longest = 0;
+  for (const std::shared_ptr<ov::Node>& node : model->get_ordered_ops()) {
+    if (const auto nested = std::dynamic_pointer_cast<ov::op::util::MultiSubGraphOp>(node)) {
+      for (const std::shared_ptr<ov::Model>& body : nested->get_functions()) {
+        longest = std::max(longest, longest_elementwise_run(body));
+      }
+    }
+    if (!ov::op::util::is_unary_elementwise_arithmetic(node.get()) &&
+        !ov::op::util::is_binary_elementwise_arithmetic(node.get()) &&
+        !ov::op::util::is_binary_elementwise_comparison(node.get()) &&
+        !ov::op::util::is_binary_elementwise_logical(node.get())) {
+      continue;
+    }
+    std::size_t before = 0;
+    for (std::size_t i = 0; i < node->get_input_size(); ++i) {
+      const auto found = runs.find(node->get_input_node_ptr(i));
+      if (found != runs.end()) before = std::max(before, found->second);
+    }
+    longest = std::max(longest, runs[node.get()] = before + 1);
+  }
+  return longest;
 }
 
 }  // namespace pajamas::openvino

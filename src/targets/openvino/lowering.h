@@ -3,6 +3,7 @@
 // Every rewrite is listed in docs/targets-openvino.md.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <openvino/core/model.hpp>
 
@@ -17,5 +18,8 @@ void lower_for_openvino(const std::shared_ptr<ov::Model>& model);
 /// Refuses, by the name of the node, what OpenVINO computes wrongly, or dies of, when extents are open: shapes of inner
 /// values are known only now, so allow_list.h cannot see it. Throws Error{kUnsupported}.
 void check_open_shapes(const std::shared_ptr<ov::Model>& model);
+
+/// The most elementwise operators in a row on any path through the model (bodies of If and Loop by themselves).
+std::size_t longest_elementwise_run(const std::shared_ptr<ov::Model>& model);
 
 }  // namespace pajamas::openvino

@@ -4,11 +4,13 @@
 // again, and `<part>.blob`, OpenVINO's export of it, which loads three times as fast but only under the OpenVINO
 // version, the processor features and the precision it was made for. What may be compiled at all is decided in
 // allow_list.h; docs/targets-openvino.md describes the whole.
+#include <cerrno>
 #include <fstream>
 #include <openvino/core/model.hpp>
 #include <openvino/core/preprocess/pre_post_process.hpp>
 #include <openvino/runtime/properties.hpp>
 #include <set>
+#include <system_error>
 #include <thread>
 
 #include "base/files.h"
@@ -266,6 +268,15 @@ nlohmann::json cache_key(Precision precision) {
           {"precision", to_string(precision)}};
 }
 
+ov::CompiledModel compile_model(const std::shared_ptr<ov::Model>& model, ov::AnyMap options) {
+  // OpenVINO fuses neighbouring elementwise operators into generated kernels in a time that grows with the cube of
+  // their number: a chain of 500 additions takes 14 s, one of 3,000 never ends; without that 0.3 s and 6 s (one core of
+  // a Sapphire Rapids). The longest runs of real models are residual streams, two a layer.
+  constexpr std::size_t kLongestFusedRun = 256;
+  if (longest_elementwise_run(model) > kLongestFusedRun) options["SNIPPETS_MODE"] = "DISABLE";
+  return core().compile_model(model, "CPU", options);
+}
+
 const CompiledFile* find_file(const LoadRequest& request, std::string_view role, std::string_view ending) {
   for (const CompiledFile& file : request.files) {
     if (file.role == role && file.name.ends_with(ending)) return &file;
@@ -308,14 +319,34 @@ bool load_blob(const LoadRequest& request, const CompiledFile& file, Precision p
   }
 }
 
+/// The build compiled this model, so either another OpenVINO is here than there, which is "not for this machine", or
+/// the bundle is not what it was.
+Error load_failure(const std::exception& exception, const LoadRequest& request, const std::filesystem::path& path) {
+  const Error error = translate(exception, "OpenVINO could not compile the bundle's model");
+  if (error.kind() != ErrorKind::kUnsupported) return error.with_context(path.string());
+  const std::string here = library_version();
+  const std::string built_by = request.facts.value("library", here);
+  if (built_by == here) return Error(ErrorKind::kBadInput, error.message(), path.string(), "build the bundle again");
+  return Error(
+      ErrorKind::kUnsupported,
+      "was built by OpenVINO " + built_by + ", and OpenVINO " + here + " here does not take it: " + error.message(),
+      path.string(), "build the bundle again with this OpenVINO, or install OpenVINO " + built_by);
+}
+
 /// Writes the export of a compiled model. Throws Error{kBadInput} when the file cannot be written.
 void export_blob(ov::CompiledModel& compiled, const std::filesystem::path& path) {
   std::ofstream stream(path, std::ios::binary | std::ios::trunc);
-  if (stream) compiled.export_model(stream);
+  errno = 0;
+  try {
+    if (stream) compiled.export_model(stream);
+  } catch (const std::exception&) {
+    if (stream) throw;  // Else it only says that the stream failed.
+  }
   stream.close();
   if (!stream) {
-    throw Error(ErrorKind::kBadInput, "the compiled blob could not be written", path.string(),
-                "check free space and permissions of the folder");
+    const std::string reason = errno != 0 ? ": " + std::generic_category().message(errno) : std::string();
+    throw Error(ErrorKind::kBadInput, "cannot write the compiled blob" + reason, path.string(),
+                "free some space, or choose another folder with -o");
   }
 }
 
@@ -393,7 +424,7 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
     const auto ranges = input_ranges(part.inputs, request.plan);
     const std::shared_ptr<ov::Model> model =
         read_engine_file(request.directory / engine_name, part.inputs, ranges, part.outputs);
-    compiled = core().compile_model(model, "CPU", compile_options(precision, request.plan.num_threads, false));
+    compiled = compile_model(model, compile_options(precision, request.plan.num_threads, false));
     refine_outputs(part.outputs, compiled);
   } catch (const std::exception& exception) {
     throw translate(exception, "OpenVINO could not compile the model", &request.model);
@@ -477,9 +508,9 @@ std::shared_ptr<const Engine> OpenvinoTarget::load(const LoadRequest& request) c
     const std::filesystem::path path = request.directory / engine_file->name;
     try {
       const auto model = read_engine_file(path, parts.inputs, parts.input_ranges, parts.outputs);
-      parts.compiled = core().compile_model(model, "CPU", options);
+      parts.compiled = compile_model(model, options);
     } catch (const std::exception& exception) {
-      throw translate(exception, "OpenVINO could not compile the bundle's model").with_context(path.string());
+      throw load_failure(exception, request, path);
     }
   }
   try {

@@ -97,7 +97,11 @@ BuiltEngine compile_engine(const Model& model, const EngineBuild& build, const f
   request.is_verbose = build.is_verbose;
   result.outcome = run_builder(request, build.limits, progress);
   const BuilderOutcome& outcome = result.outcome;
-  if (!outcome.is_built()) throw build_error(outcome, model, name, build.limits);
+  if (!outcome.is_built()) {
+    const Error error = build_error(outcome, model, name, build.limits);
+    if (error.where() != partial.string()) throw error;
+    throw Error(error.kind(), error.message(), engine_path.string(), error.remedy());  // Not the hidden name.
+  }
   if (const auto hidden = find_hidden_failure(outcome, name)) throw *hidden;
   check_interface(outcome.inputs, model.graph.inputs, "input", name);
   check_interface(outcome.outputs, model.graph.outputs, "output", name);
@@ -119,8 +123,13 @@ BuiltEngine compile_bare_engine(const Model& model, const EngineBuild& build, co
                                 const std::string& name, const Progress& progress) {
   // A staged folder that is never committed: whatever happens, it goes, also when an earlier process died in it.
   const StagedDirectory work(fs::absolute(engine_path).parent_path() / (engine_path.filename().string() + ".work"));
-  BuiltEngine built =
-      compile_engine(model, build, work.path() / "model.onnx", work.path() / "model.engine", name, progress);
+  BuiltEngine built;
+  try {
+    built = compile_engine(model, build, work.path() / "model.onnx", work.path() / "model.engine", name, progress);
+  } catch (const Error& error) {
+    if (error.where().find(work.path().string()) == std::string::npos) throw;
+    throw Error(error.kind(), error.message(), engine_path.string(), error.remedy());  // Not the hidden folder.
+  }
   std::error_code error;
   fs::rename(work.path() / "model.engine", engine_path, error);
   if (error) {

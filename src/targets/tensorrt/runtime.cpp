@@ -453,6 +453,9 @@ std::shared_ptr<const Engine> load_engine_file(const std::filesystem::path& path
   const bool is_rtx = paths.library.filename().string().find("nvinfer") == std::string::npos;
   std::optional<EngineHead> head;
   if (is_rtx) head = parse_engine_head(bytes, path);
+  // Before the GPU is looked at: another version cannot load the engine on any machine.
+  auto library = Library::open(paths);
+  if (head && library->family() == Family::kTensorRtRtx) check_engine_version(*head, library->version(), path);
   const CudaDriver& driver = system_cuda_driver();
   const std::vector<GpuDevice> devices = driver.devices();
   if (options.device_index < 0 || static_cast<std::size_t>(options.device_index) >= devices.size()) {
@@ -464,8 +467,6 @@ std::shared_ptr<const Engine> load_engine_file(const std::filesystem::path& path
   const GpuDevice& device = devices[static_cast<std::size_t>(options.device_index)];
   if (head) check_engine_sm(*head, device.sm, device.name, path);
   driver.make_current(device.index);
-  auto library = Library::open(paths);
-  if (head && library->family() == Family::kTensorRtRtx) check_engine_version(*head, library->version(), path);
   RuntimeLogger& logger = RuntimeLogger::instance();
   logger.take_errors();
   Owned<Runtime> runtime = library->create_runtime(logger);

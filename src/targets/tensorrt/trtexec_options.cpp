@@ -136,6 +136,7 @@ constexpr Option kOptions[] = {
     {"--shapes", Takes::kValue, Fate::kSupported, "shapes to run with, and to build for when no others are given"},
     {"--memPoolSize", Takes::kValue, Fate::kSupported, "workspace:SIZE in MiB, or with B, K, M, G"},
     {"--builderOptimizationLevel", Takes::kValue, Fate::kSupported, "0 to 5"},
+    {"--timeLimit", Takes::kValue, Fate::kSupported, "seconds that one step may take (1800); not one of NVIDIA's"},
     {"--verbose", Takes::kNothing, Fate::kSupported, "show the library's own messages"},
     {"--skipInference", Takes::kNothing, Fate::kSupported, "build only"},
     {"--iterations", Takes::kValue, Fate::kSupported, "at least so many runs (10)"},
@@ -341,6 +342,9 @@ TrtexecOptions parse_trtexec_options(std::span<const std::string> arguments) {
     if (name == "--shapes") options.shapes = parse_shapes(name, value);
     if (name == "--memPoolSize") options.workspace_bytes = parse_pool(name, value);
     if (name == "--builderOptimizationLevel") options.optimization_level = parse_number<int>(name, value, 0, 5);
+    if (name == "--timeLimit") {
+      options.plan.limits.time = std::chrono::seconds(parse_number<long>(name, value, 1, 1L << 30));
+    }
     if (name == "--verbose") options.is_verbose = true;
     if (name == "--skipInference") options.has_inference = false;
     if (name == "--iterations") options.min_iterations = parse_number<int>(name, value, 1, 1000000000);
