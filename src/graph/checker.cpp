@@ -258,6 +258,8 @@ void Checker::check_function_body(const Function& function) {
     if (!attributes.insert(attribute.name).second) bad("has the attribute '" + attribute.name + "' twice", where);
   }
   try {
+    // Inlining makes them declarations of the graph, which must hold then.
+    for (const ValueInfo& value : function.value_infos) check_value_info(value, "value", false);
     check_nodes(function.nodes, scope, function.opset_imports, &function);
   } catch (const Error& error) {
     throw error.with_context(where);

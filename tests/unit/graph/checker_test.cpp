@@ -431,6 +431,18 @@ TEST(Checker, AcceptsFunctions) {
   EXPECT_TRUE(facts.foreign_operators.empty());
 }
 
+TEST(Checker, DeclarationsInsideFunctionsMustHoldAsInlined) {
+  Function with_values = function("f", {node("Relu", {"a"}, {"b"})});
+  ValueInfo value;
+  value.name = "t";
+  value.type = ValueType{};
+  value.type->dtype = static_cast<DType>(96767);
+  with_values.value_infos.push_back(value);
+  expect_unsupported(function_model({with_values}), "function 'local.f'", "element type 96767");
+  with_values.value_infos[0].type->dtype = DType::kFloat32;
+  EXPECT_TRUE(check_model(function_model({with_values})).has_functions);
+}
+
 TEST(Checker, RefusesRecursiveFunctions) {  // TensorRT crashes
   expect_bad(function_model({function("f", {call("f", "a", "b")})}), "function 'local.f'", "f calls f");
   expect_bad(function_model({function("f", {call("g", "a", "b")}), function("g", {call("f", "a", "b")})}), "function",
