@@ -16,9 +16,11 @@
 #include "pajamas/detection.h"
 #include "pajamas/error.h"
 
-// Laid into the program by dependencies.cmake.
+// Laid into the program by dependencies.cmake: symbols of assembly, which are named as symbols of C are.
+// NOLINTBEGIN(readability-identifier-naming)
 extern "C" const unsigned char pajamas_font_begin[];
 extern "C" const unsigned char pajamas_font_end[];
+// NOLINTEND(readability-identifier-naming)
 
 namespace pajamas {
 

@@ -90,8 +90,8 @@ Taps make_taps(int source_px, int scaled_px, int begin_px, int count_px, Interpo
       return interpolation == Interpolation::kBicubic ? cubic(x, cubic_a) : triangle(x);
     };
     if (is_antialiased) {  // what hangs over the edge is left out
-      const int first = std::max(static_cast<int>(center - support + 0.5), 0);
-      const int last = std::min(static_cast<int>(center + support + 0.5), source_px);
+      const int first = std::max(static_cast<int>(std::floor(center - support + 0.5)), 0);
+      const int last = std::min(static_cast<int>(std::floor(center + support + 0.5)), source_px);
       for (int position = first; position < last; ++position) weights.push_back(filter(position));
       store_taps(taps, i, first, weights);
     } else {  // what hangs over the edge falls on the edge pixel
@@ -99,7 +99,7 @@ Taps make_taps(int source_px, int scaled_px, int begin_px, int count_px, Interpo
       const int under = static_cast<int>(std::floor(center - 0.5));
       const int first = std::clamp(under - reach + 1, 0, source_px - 1);
       const int last = std::clamp(under + reach, 0, source_px - 1);
-      weights.assign(static_cast<std::size_t>(last - first + 1), 0.0);
+      weights.assign(static_cast<std::size_t>(last - first) + 1, 0.0);
       for (int position = under - reach + 1; position <= under + reach; ++position) {
         weights[static_cast<std::size_t>(std::clamp(position, 0, source_px - 1) - first)] += filter(position);
       }
@@ -197,6 +197,8 @@ Image resample_sampled(const Image& image, const Taps& across, const Taps& down,
       for (std::size_t i = 0; i < stride; ++i) sums[i] += row[i] * weight;
     }
     for (std::size_t i = 0; i < stride; ++i) {
+      // Never negative here, so truncation rounds; and unlike a call of lround() it is vectorised.
+      // NOLINTNEXTLINE(bugprone-incorrect-roundings)
       result.pixels[y * stride + i] = static_cast<std::uint8_t>(std::clamp(sums[i], 0.0F, 255.0F) + 0.5F);
     }
   }

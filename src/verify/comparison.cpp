@@ -120,7 +120,7 @@ struct Channels {
 /// Root mean square of the finite values of each channel.
 std::vector<double> channel_rms(std::span<const float> values, const Channels& channels) {
   std::vector<double> squares(channels.num_channels);
-  if (squares.empty() || values.empty()) return squares;
+  if (channels.num_channels == 0 || values.empty()) return squares;
   for (std::size_t i = 0; i < values.size(); ++i) {
     const double x = values[i];
     if (std::isfinite(x)) squares[channels.channel_of(i)] += x * x;

@@ -355,9 +355,10 @@ std::vector<Tensor> OnnxRuntimeSession::run(const std::vector<std::pair<std::str
   std::vector<std::shared_ptr<OrtValue>> owned;
   std::vector<const OrtValue*> values;
   std::set<std::string_view> given;
-  for (const auto& [name, tensor] : inputs) {
+  for (const auto& input : inputs) {
+    const auto& [name, tensor] = input;
     const auto known =
-        std::find_if(inputs_.begin(), inputs_.end(), [&](const auto& info) { return info.name == name; });
+        std::find_if(inputs_.begin(), inputs_.end(), [&](const auto& info) { return info.name == input.first; });
     if (known == inputs_.end()) {
       throw Error(ErrorKind::kBadInput, "the model has no input '" + name + "'", where_);
     }
