@@ -1,5 +1,6 @@
 // pajamas run: pictures through a bundle, by the bundle's task.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <iostream>
@@ -68,8 +69,30 @@ fs::path annotated_path(const RunOptions& options, const fs::path& image) {
   return options.annotate_path / image.filename();
 }
 
+/// The folder of several annotated pictures; one that was made here and stayed empty goes again.
+class AnnotationFolder {
+ public:
+  AnnotationFolder() = default;
+  ~AnnotationFolder() {
+    if (!made_.empty()) ::rmdir(made_.c_str());  // Fails, as it should, when something is in it.
+  }
+  AnnotationFolder(const AnnotationFolder&) = delete;
+  AnnotationFolder& operator=(const AnnotationFolder&) = delete;
+  void make(const fs::path& path) {
+    std::error_code error;
+    if (fs::create_directories(path, error)) made_ = path;
+    if (error) {
+      throw Error(ErrorKind::kBadInput, "cannot be made a folder for the annotated pictures: " + error.message(),
+                  path.string(), "with several pictures --annotate takes a folder");
+    }
+  }
+
+ private:
+  fs::path made_;
+};
+
 /// Makes the folder, and refuses what would write over a picture that was given or over another annotated one.
-void prepare_annotation(const RunOptions& options) {
+void prepare_annotation(const RunOptions& options, AnnotationFolder& folder) {
   if (options.annotate_path.empty()) return;
   std::error_code error;
   std::set<fs::path> targets;
@@ -86,21 +109,7 @@ void prepare_annotation(const RunOptions& options) {
       }
     }
   }
-  error.clear();
-  if (options.images.size() > 1) fs::create_directories(options.annotate_path, error);
-  if (error) {
-    throw Error(ErrorKind::kBadInput, "cannot be made a folder for the annotated pictures: " + error.message(),
-                options.annotate_path.string(), "with several pictures --annotate takes a folder");
-  }
-}
-
-void write_annotated(const Image& image, const fs::path& target) {
-  try {
-    write_image(image, target);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kBadInput) throw;
-    throw Error(error.kind(), error.message(), error.where(), "choose another path for --annotate, or free some space");
-  }
+  if (options.images.size() > 1) folder.make(options.annotate_path);
 }
 
 nlohmann::json run_detection(const RunOptions& options, const Context& context) {
@@ -111,7 +120,8 @@ nlohmann::json run_detection(const RunOptions& options, const Context& context) 
   detector_options.is_nms_class_agnostic = options.is_agnostic;
   detector_options.num_threads = options.num_threads;
   Detector detector(options.bundle, detector_options);
-  prepare_annotation(options);
+  AnnotationFolder folder;
+  prepare_annotation(options, folder);
   nlohmann::json results = nlohmann::json::array();
   for (const fs::path& path : options.images) {
     context.step("running " + path.string());
@@ -134,7 +144,7 @@ nlohmann::json run_detection(const RunOptions& options, const Context& context) 
     entry["timing"] = timing_json(result.timing, loaded.time);
     if (!options.annotate_path.empty()) {
       const fs::path target = annotated_path(options, path);
-      write_annotated(annotate(loaded.image, result.detections), target);
+      write_image(annotate(loaded.image, result.detections), target);
       entry["annotated"] = target.string();
     }
     results.push_back(std::move(entry));

@@ -40,14 +40,16 @@ class Descriptor {
 std::string reason(int error_number) { return std::generic_category().message(error_number); }
 
 [[noreturn]] void fail(const std::string& what, const fs::path& path, int error_number) {
+  const bool is_writing = what.find("write") != std::string::npos || what.find("create") != std::string::npos;
+  const std::string elsewhere = is_writing ? ", or choose another folder" : "";
   std::string remedy;
   switch (error_number) {
     case ENOENT: remedy = "check the path"; break;
     case EACCES:
     case EPERM:
-    case EROFS: remedy = "check the permissions, or choose another folder"; break;
+    case EROFS: remedy = "check the permissions" + elsewhere; break;
     case ENOSPC:
-    case EDQUOT: remedy = "free some space, or choose another folder"; break;
+    case EDQUOT: remedy = "free some space" + elsewhere; break;
     default: break;
   }
   throw Error(ErrorKind::kBadInput, what + ": " + reason(error_number), path.string(), remedy);

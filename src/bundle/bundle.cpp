@@ -62,6 +62,10 @@ Bundle Bundle::open(const fs::path& directory) {
   }
   const fs::path manifest_path = directory / kManifestFileName;
   if (!fs::exists(manifest_path, error)) {
+    if (error) {
+      throw Error(ErrorKind::kBadInput, "cannot be looked into: " + error.message(), directory.string(),
+                  "check the permissions");
+    }
     throw Error(ErrorKind::kBadInput, "is not a bundle: it has no manifest.json", directory.string(),
                 "name the folder that `pajamas build` made, models/<model>/<target>/<precision>");
   }
@@ -101,7 +105,14 @@ std::shared_ptr<const MappedFile> Bundle::open_checked(const BundleFile& file) c
   std::error_code error;
   if (file.role == "cache" && !fs::is_regular_file(path, error)) return nullptr;
   const auto state = CheckedFiles::state_of(path);
-  auto mapped = MappedFile::open(path);
+  std::shared_ptr<const MappedFile> mapped;
+  try {
+    mapped = MappedFile::open(path);
+  } catch (const Error& fault) {
+    if (file.role != "cache") throw;
+    log().warn("{} will not be used, the engine is compiled anew: {}", path.string(), fault.message());
+    return nullptr;
+  }
   {
     const std::lock_guard lock(checked_->mutex);
     const auto known = checked_->states.find(file.name);

@@ -1,6 +1,7 @@
 // Measuring one part of a bundle. See bench_bundle.h.
 #include "toolchain/bench_bundle.h"
 
+#include <new>
 #include <optional>
 #include <random>
 
@@ -141,7 +142,12 @@ nlohmann::json bench_bundle(const BenchRequest& request) {
   for (std::size_t i = 0; i < engine->inputs().size(); ++i) {
     const TensorInfo& info = engine->inputs()[i];
     const Shape shape = bench_shape(info, request.batch, plan, manifest.task);
-    inputs.push_back(bench_tensor(info, shape, random));
+    try {
+      inputs.push_back(bench_tensor(info, shape, random));
+    } catch (const std::bad_alloc&) {
+      throw Error(ErrorKind::kBadInput, "not enough memory for input '" + info.name + "' of shape " + shape.to_string(),
+                  request.bundle.string(), "give a smaller --batch");
+    }
     session->set_input(i, inputs.back().view());
     shapes[info.name] = shape.extents();
   }

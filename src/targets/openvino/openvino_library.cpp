@@ -142,7 +142,9 @@ ov::AnyMap compile_options(Precision precision, int num_threads, bool is_exact) 
 
 Error translate(const std::exception& exception, std::string_view what_failed, const Model* model) {
   if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
-  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr) {
+  // OpenVINO wraps exceptions of its own code into texts.
+  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr ||
+      std::string_view(exception.what()).find("std::bad_alloc") != std::string_view::npos) {
     return Error(ErrorKind::kBadInput, std::string(what_failed) + ": not enough memory", {},
                  "use smaller shapes or a machine with more memory");
   }

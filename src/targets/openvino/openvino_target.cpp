@@ -6,6 +6,7 @@
 // allow_list.h; docs/targets-openvino.md describes the whole.
 #include <cerrno>
 #include <fstream>
+#include <limits>
 #include <openvino/core/model.hpp>
 #include <openvino/core/preprocess/pre_post_process.hpp>
 #include <openvino/runtime/properties.hpp>
@@ -88,6 +89,13 @@ std::optional<Support> check_profiles(const Model& model, const BuildPlan& plan)
       if (profile.min[axis] < 0 || profile.min[axis] > profile.opt[axis] || profile.opt[axis] > profile.max[axis]) {
         return Support::no(where + " do not rise from min over opt to max on axis " + std::to_string(axis), remedy);
       }
+    }
+    // Past this the plugin's 32-bit counts of elements overflow, and no machine runs the proof.
+    std::int64_t num_left = std::numeric_limits<std::int32_t>::max();
+    for (const std::int64_t extent : profile.max) num_left /= std::max<std::int64_t>(extent, 1);
+    if (num_left == 0) {
+      return Support::no(where + " reach " + profile.max.to_string() + ", which has more than 2^31-1 elements",
+                         "give the largest shape you will really run with --shapes");
     }
     const auto& type = (*found)->type;
     if (!type || !type->shape) continue;

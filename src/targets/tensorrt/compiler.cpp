@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "base/files.h"
 #include "base/log.h"
@@ -122,16 +123,20 @@ BuiltEngine compile_engine(const Model& model, const EngineBuild& build, const f
 BuiltEngine compile_bare_engine(const Model& model, const EngineBuild& build, const fs::path& engine_path,
                                 const std::string& name, const Progress& progress) {
   // A staged folder that is never committed: whatever happens, it goes, also when an earlier process died in it.
-  const StagedDirectory work(fs::absolute(engine_path).parent_path() / (engine_path.filename().string() + ".work"));
+  const fs::path place = fs::absolute(engine_path).parent_path() / (engine_path.filename().string() + ".work");
+  std::optional<StagedDirectory> work;
   BuiltEngine built;
   try {
-    built = compile_engine(model, build, work.path() / "model.onnx", work.path() / "model.engine", name, progress);
+    work.emplace(place);
+    built = compile_engine(model, build, work->path() / "model.onnx", work->path() / "model.engine", name, progress);
   } catch (const Error& error) {
-    if (error.where().find(work.path().string()) == std::string::npos) throw;
+    const bool is_about_files =
+        error.where() == place.string() || (work && error.where().find(work->path().string()) != std::string::npos);
+    if (!is_about_files) throw;
     throw Error(error.kind(), error.message(), engine_path.string(), error.remedy());  // Not the hidden folder.
   }
   std::error_code error;
-  fs::rename(work.path() / "model.engine", engine_path, error);
+  fs::rename(work->path() / "model.engine", engine_path, error);
   if (error) {
     throw Error(ErrorKind::kBadInput, "cannot put the engine in place: " + error.message(), engine_path.string(),
                 "check the path and the permissions of its folder");
