@@ -13,12 +13,14 @@
 
 namespace pajamas::cuda {
 
-const Backend& cudnn_backend();  // cudnn_backend.cpp
-const Backend& loop_backend();   // loop_nvrtc.cpp
-const Backend& plain_backend();  // plain_nvrtc.cpp
+const Backend& cublaslt_backend();  // cublaslt_backend.cpp
+const Backend& cudnn_backend();     // cudnn_backend.cpp
+const Backend& loop_backend();      // loop_nvrtc.cpp
+const Backend& plain_backend();     // plain_nvrtc.cpp
 
 const std::vector<const Backend*>& backends() {
   static const std::vector<const Backend*> kBackends = {
+      &cublaslt_backend(),
       &cudnn_backend(),
       &loop_backend(),
       &plain_backend(),

@@ -55,6 +55,8 @@ class Writer {
     parameters_ += "const " + type_name(desc(id).dtype) + "* __restrict__ " + name + ", ";
     arguments_.push_back(id);
   }
+  /// The sums that another kernel left, laid out as `sums`.
+  void add_sums() { parameters_ += "const float* __restrict__ sums, "; }
   std::string load(const std::string& name, ValueId id, const std::vector<std::string>& indices) const {
     return "number(" + name + "[" + place(desc(id), indices) + "])";
   }
@@ -324,7 +326,34 @@ PlainSource attention_source(const Program& program, const AttentionStep& attent
                        static_cast<std::uint32_t>(shared_bytes));
 }
 
+PlainSource epilogue_source(const Program& program, ValueId y_id, const Epilogue& epilogue, float scale,
+                            std::size_t bias_axis, const TensorDesc& sums) {
+  Writer writer(program, "plain_epilogue", y_id);
+  const TensorDesc& y = writer.desc(y_id);
+  std::vector<std::string> indices;
+  for (std::size_t axis = 0; axis < y.extents.rank(); ++axis) indices.push_back("i" + std::to_string(axis));
+  writer.add_sums();
+  std::string body = decompose(y, indices);
+  body += "  Number t = number(sums[" + place(sums, indices) + "]);\n";
+  body += writer.epilogue(epilogue, scale, indices, bias_axis);
+  return writer.finish(body, blocks_for(y.extents.num_elements()), kBlockSize, 0);
+}
+
 }  // namespace
+
+std::optional<PlainSource> make_epilogue_source(const Program& program, const Step& step) {
+  if (const auto* conv = std::get_if<ConvStep>(&step.work)) {
+    const Shape& extents = program.value(conv->y).desc.extents;
+    return epilogue_source(program, conv->y, conv->epilogue, 1.0F, 1,
+                           TensorDesc::channels_last(DType::kFloat32, extents));
+  }
+  if (const auto* product = std::get_if<MatMulStep>(&step.work)) {
+    const Shape& extents = program.value(product->y).desc.extents;
+    return epilogue_source(program, product->y, product->epilogue, product->scale, extents.rank() - 1,
+                           TensorDesc::contiguous(DType::kFloat32, extents));
+  }
+  return std::nullopt;
+}
 
 std::optional<PlainSource> make_plain_source(const Program& program, const Step& step) {
   if (const auto* conv = std::get_if<ConvStep>(&step.work)) return conv_source(program, *conv);

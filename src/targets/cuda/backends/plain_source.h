@@ -25,4 +25,9 @@ struct PlainSource {
 /// Error{kUnsupported} saying why for other types.
 std::optional<PlainSource> make_plain_source(const Program& program, const Step& step);
 
+/// Scale, bias, residual and activation of a convolution or matrix product whose sums another kernel left in scratch
+/// memory: float32, dense, in the order of y's axes, channels last for a convolution. The function's first parameter is
+/// their address; `arguments` are those after it. Errors as above; nothing for other steps.
+std::optional<PlainSource> make_epilogue_source(const Program& program, const Step& step);
+
 }  // namespace pajamas::cuda
