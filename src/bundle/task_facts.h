@@ -97,8 +97,8 @@ struct ClipTextInput {
   std::string input = "input_ids";
   std::string attention_mask_input;  ///< Empty: the model takes none.
   std::string embedding_output = "text_embeds";
-  std::string vocab_file;   ///< vocab.json
-  std::string merges_file;  ///< merges.txt
+  std::string vocab_file;   ///< vocab.json, or tokenizer.json, which holds the merges too
+  std::string merges_file;  ///< merges.txt, or the same tokenizer.json
   std::int64_t max_tokens = 77;
   std::int64_t pad_token_id = 49407;
   bool is_padded = true;  ///< Padded to max_tokens (else the input is as long as the text).

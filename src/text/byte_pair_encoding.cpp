@@ -35,23 +35,75 @@ const std::string& printable_byte(std::uint8_t byte) {
 }
 
 BytePairEncoding::BytePairEncoding(const std::filesystem::path& vocab_json, const std::filesystem::path& merges_txt) {
-  read_vocab(vocab_json);
+  if (vocab_json == merges_txt) {
+    read_tokenizer_json(vocab_json);
+    return;
+  }
+  const nlohmann::json json = parse_json(read_file(vocab_json, kMaxFileBytes), vocab_json.string());
+  read_vocab(JsonReader(json, vocab_json.string()));
   read_merges(merges_txt);
 }
 
-void BytePairEncoding::read_vocab(const std::filesystem::path& path) {
+void BytePairEncoding::read_tokenizer_json(const std::filesystem::path& path) {
   const nlohmann::json json = parse_json(read_file(path, kMaxFileBytes), path.string());
+  const JsonReader root(json, path.string());
+  const JsonReader model = root.member("model");
+  read_vocab(model.member("vocab"));
+  if (root.has("added_tokens")) {
+    std::unordered_set<std::int64_t> ids;
+    for (const auto& entry : id_by_token_) ids.insert(entry.second);
+    for (const JsonReader& added : root.member("added_tokens").elements()) {
+      const std::string token = added.string("content");
+      const std::int64_t id = added.integer("id", 0, kMaxId);
+      const auto known = find_token(token);
+      if (known ? *known != id : !ids.insert(id).second) {
+        added.fail("gives '" + token + "' the id " + std::to_string(id) + ", which the vocabulary contradicts");
+      }
+      id_by_token_.emplace(token, static_cast<std::int32_t>(id));
+    }
+  }
+  for (const JsonReader& merge : model.member("merges").elements()) {
+    std::string left, right;
+    if (merge.json().is_array()) {
+      const std::vector<std::string> pair = merge.as_strings();
+      if (pair.size() != 2) merge.fail("is no pair of tokens");
+      left = pair[0];
+      right = pair[1];
+    } else {
+      const std::string line = merge.as_string();
+      const std::size_t space = line.find(' ');
+      if (space == std::string::npos || line.find(' ', space + 1) != std::string::npos) {
+        merge.fail("is no pair of tokens");
+      }
+      left = line.substr(0, space);
+      right = line.substr(space + 1);
+    }
+    if (left.empty() || right.empty()) merge.fail("is no pair of tokens");
+    if (!add_merge(left, right)) merge.fail("merges tokens that the vocabulary does not have");
+  }
+}
+
+void BytePairEncoding::read_vocab(const JsonReader& vocab) {
   std::unordered_set<std::int64_t> ids;
-  for (const auto& [token, value] : JsonReader(json, path.string()).members()) {
+  for (const auto& [token, value] : vocab.members()) {
     const std::int64_t id = value.as_integer(0, kMaxId);
     if (!ids.insert(id).second) value.fail("has the id " + std::to_string(id) + " of another token");
     id_by_token_.emplace(token, static_cast<std::int32_t>(id));
   }
 }
 
+bool BytePairEncoding::add_merge(std::string_view left, std::string_view right) {
+  const auto left_id = find_token(left);
+  const auto right_id = find_token(right);
+  const auto merged_id = find_token(std::string(left) + std::string(right));
+  if (!left_id || !right_id || !merged_id) return false;
+  merge_by_pair_.emplace(pair_key(static_cast<std::int32_t>(*left_id), static_cast<std::int32_t>(*right_id)),
+                         Merge{next_rank_++, static_cast<std::int32_t>(*merged_id)});
+  return true;
+}
+
 void BytePairEncoding::read_merges(const std::filesystem::path& path) {
   const std::string text = read_file(path, kMaxFileBytes);
-  std::int32_t rank = 0;
   std::size_t line_number = 0;
   for (std::size_t begin = 0; begin < text.size();) {
     std::size_t end = text.find('\n', begin);
@@ -70,12 +122,7 @@ void BytePairEncoding::read_merges(const std::filesystem::path& path) {
         space + 1 == line.size()) {
       fail("is no pair of tokens");
     }
-    const auto left = find_token(line.substr(0, space));
-    const auto right = find_token(line.substr(space + 1));
-    const auto merged = find_token(std::string(line.substr(0, space)) + std::string(line.substr(space + 1)));
-    if (!left || !right || !merged) fail("merges tokens that vocab.json does not have");
-    merge_by_pair_.emplace(pair_key(static_cast<std::int32_t>(*left), static_cast<std::int32_t>(*right)),
-                           Merge{rank++, static_cast<std::int32_t>(*merged)});
+    if (!add_merge(line.substr(0, space), line.substr(space + 1))) fail("merges tokens that vocab.json does not have");
   }
 }
 

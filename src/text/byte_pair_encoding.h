@@ -12,6 +12,8 @@
 
 namespace pajamas {
 
+class JsonReader;
+
 /// The printable character that stands for each byte in vocabularies made like GPT-2's, as UTF-8: the byte itself where
 /// it is printable in Latin-1, else U+0100 upwards in the order of the bytes.
 const std::string& printable_byte(std::uint8_t byte);
@@ -22,6 +24,10 @@ class BytePairEncoding {
   /// Reads vocab.json (token to id) and merges.txt (one pair a line, best first; a first line "#version" is skipped).
   /// Throws Error{kBadInput} naming file and line for anything else: a merge whose parts or result have no id, ids
   /// given twice, out of range.
+  ///
+  /// The same path twice is a tokenizer.json (the tokenizers library), which holds both: model.vocab, model.merges
+  /// (each a text of two tokens with a space between, or an array of two) and added_tokens, which join the vocabulary
+  /// where they are not in it.
   BytePairEncoding(const std::filesystem::path& vocab_json, const std::filesystem::path& merges_txt);
 
   std::int64_t vocab_size() const { return static_cast<std::int64_t>(id_by_token_.size()); }
@@ -44,9 +50,13 @@ class BytePairEncoding {
   static std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
     return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
   }
-  void read_vocab(const std::filesystem::path& path);
+  void read_tokenizer_json(const std::filesystem::path& path);
+  void read_vocab(const JsonReader& vocab);
   void read_merges(const std::filesystem::path& path);
+  /// Gives the merge the next rank; false when the vocabulary lacks a part of it or its result.
+  bool add_merge(std::string_view left, std::string_view right);
 
+  std::int32_t next_rank_ = 0;
   std::unordered_map<std::string, std::int32_t, StringHash, std::equal_to<>> id_by_token_;
   std::unordered_map<std::uint64_t, Merge> merge_by_pair_;
 };

@@ -20,6 +20,7 @@ class ClipTokenizer {
   static constexpr const char* kStartOfText = "<|startoftext|>";
   static constexpr const char* kEndOfText = "<|endoftext|>";
 
+  /// The same path twice is a tokenizer.json, which holds both (see byte_pair_encoding.h).
   /// Throws Error{kBadInput} when a file is missing or damaged, or the vocabulary lacks the two special tokens.
   ClipTokenizer(const std::filesystem::path& vocab_json, const std::filesystem::path& merges_txt);
 

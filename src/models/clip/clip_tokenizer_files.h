@@ -9,8 +9,9 @@
 
 namespace pajamas {
 
-/// Appends vocab.json and merges.txt to `files`. Throws Error{kBadInput} when one is missing or the vocabulary does not
-/// fit the model.
+/// Appends vocab.json and merges.txt to `files`, or tokenizer.json where the folder lacks one of them. Throws
+/// Error{kBadInput} when files are missing or the vocabulary does not fit the model, Error{kUnsupported} when
+/// tokenizer.json describes a tokenizer that is not CLIP's.
 ClipTextInput read_clip_text_input(const std::filesystem::path& directory, const ClipTextConfig& config,
                                    std::vector<ImportedFile>& files);
 

@@ -6,6 +6,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <sstream>
+
 #include "base/files.h"
 #include "models/image_processor.h"
 #include "pajamas/error.h"
@@ -121,6 +124,45 @@ TEST_F(CheckpointFolder, NamesTheFileThatIsMissingOrDamaged) {
   take("vit_pooler");
   fs::remove(folder_ / "model-00002-of-00004.safetensors");
   expect_error(ErrorKind::kBadInput, {"model-00002-of-00004.safetensors"});
+}
+
+TEST_F(CheckpointFolder, TakesTokenizerJsonWhereTheOtherTokenizerFilesAreMissing) {
+  take("clip");
+  const auto usual = load_checkpoint_folder(folder_, {});
+  nlohmann::json merges = nlohmann::json::array();
+  std::istringstream lines(read_file(folder_ / "merges.txt"));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.empty() && !line.starts_with("#version")) merges.push_back(line);
+  }
+  nlohmann::json tokenizer{{"added_tokens", nlohmann::json::array()},
+                           {"model",
+                            {{"type", "BPE"},
+                             {"continuing_subword_prefix", ""},
+                             {"end_of_word_suffix", "</w>"},
+                             {"vocab", read("vocab.json")},
+                             {"merges", merges}}}};
+  write("tokenizer.json", tokenizer);
+  EXPECT_EQ(load_checkpoint_folder(folder_, {}).files.size(), usual.files.size());  // not needed, so not taken
+  fs::remove(folder_ / "vocab.json");
+  fs::remove(folder_ / "merges.txt");
+  const auto single = load_checkpoint_folder(folder_, {});
+  ASSERT_EQ(single.files.size() + 1, usual.files.size());
+  const ClipTextInput& text = single.task.embedding.value().text.value();
+  EXPECT_EQ(text.vocab_file, "tokenizer.json");
+  EXPECT_EQ(text.merges_file, "tokenizer.json");
+  EXPECT_EQ(text.pad_token_id, usual.task.embedding.value().text.value().pad_token_id);
+  EXPECT_EQ(std::count_if(single.files.begin(), single.files.end(),
+                          [](const ImportedFile& file) { return file.name == "tokenizer.json"; }),
+            1);
+  tokenizer["model"]["type"] = "WordPiece";
+  write("tokenizer.json", tokenizer);
+  expect_error(ErrorKind::kUnsupported, {"tokenizer.json", "WordPiece"});
+  tokenizer["model"]["type"] = "BPE";
+  tokenizer["model"]["end_of_word_suffix"] = nullptr;
+  write("tokenizer.json", tokenizer);
+  expect_error(ErrorKind::kUnsupported, {"tokenizer.json", "</w>"});
+  write("tokenizer.json", nlohmann::json::array());
+  expect_error(ErrorKind::kBadInput, {"tokenizer.json"});
 }
 
 TEST_F(CheckpointFolder, RefusesHintsThatDoNotFit) {

@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sstream>
+
 #include "base/files.h"
 #include "base/json_reader.h"
 #include "pajamas/error.h"
@@ -104,6 +106,82 @@ TEST(ClipTokenizer, NamesTheFileThatIsNotInOrder) {
               testing::ElementsAre(3, 2, 4));
   fs::remove(folder / "vocab.json");
   EXPECT_THROW(ClipTokenizer(folder / "vocab.json", folder / "merges.txt"), Error);
+}
+
+/// The tokenizer of the goldens as one tokenizer.json, laid out as the tokenizers library 0.23 writes it; before 0.20
+/// it wrote each merge as one text. The special tokens may stand in added_tokens alone.
+nlohmann::json make_tokenizer_json(bool has_merges_as_pairs, bool has_specials_in_vocab) {
+  const fs::path folder = data_folder() / "clip";
+  nlohmann::json vocab = nlohmann::json::parse(read_file(folder / "vocab.json"));
+  nlohmann::json added = nlohmann::json::array();
+  for (const char* token : {ClipTokenizer::kStartOfText, ClipTokenizer::kEndOfText}) {
+    added.push_back({{"id", vocab.at(token)}, {"content", token}, {"special", true}});
+    if (!has_specials_in_vocab) vocab.erase(token);
+  }
+  nlohmann::json merges = nlohmann::json::array();
+  std::istringstream lines(read_file(folder / "merges.txt"));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty() || line.starts_with("#version")) continue;
+    const std::size_t space = line.find(' ');
+    if (has_merges_as_pairs) {
+      merges.push_back({line.substr(0, space), line.substr(space + 1)});
+    } else {
+      merges.push_back(line);
+    }
+  }
+  return {{"version", "1.0"},
+          {"added_tokens", added},
+          {"model", {{"type", "BPE"}, {"end_of_word_suffix", "</w>"}, {"vocab", vocab}, {"merges", merges}}}};
+}
+
+TEST(ClipTokenizer, ReadsOneTokenizerJson) {
+  const test::TemporaryFolder temporary;
+  const fs::path file = temporary.path() / "tokenizer.json";
+  const auto path = data_folder() / "tokenizer.json";
+  const auto goldens = parse_json(read_file(path), path.string());
+  for (const bool has_merges_as_pairs : {false, true}) {
+    for (const bool has_specials_in_vocab : {false, true}) {
+      write_file(file, std::string_view(make_tokenizer_json(has_merges_as_pairs, has_specials_in_vocab).dump()));
+      const ClipTokenizer tokenizer(file, file);
+      EXPECT_EQ(tokenizer.vocab_size(), make_tokenizer().vocab_size());
+      for (const auto& item : goldens) {
+        if (!item.contains("text")) continue;
+        EXPECT_EQ(tokenizer.encode(item["text"].get<std::string>(), 77), item["ids"].get<std::vector<std::int64_t>>())
+            << item.dump();
+      }
+    }
+  }
+}
+
+TEST(ClipTokenizer, NamesThePlaceInTokenizerJsonThatIsNotInOrder) {
+  const test::TemporaryFolder temporary;
+  const fs::path file = temporary.path() / "tokenizer.json";
+  const auto expect_refused = [&](const char* pointer, const nlohmann::json& value, const std::string& message) {
+    nlohmann::json json = make_tokenizer_json(true, true);
+    json[nlohmann::json::json_pointer(pointer)] = value;
+    write_file(file, std::string_view(json.dump()));
+    try {
+      ClipTokenizer(file, file);
+      ADD_FAILURE() << "accepted: " << pointer << " " << value;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kBadInput);
+      EXPECT_THAT(error.what(), HasSubstr(message));
+      EXPECT_THAT(error.what(), HasSubstr("tokenizer.json"));
+    }
+  };
+  expect_refused("/model", nlohmann::json::object(), "vocab");
+  expect_refused("/model/vocab", nlohmann::json::array(), "model.vocab");
+  expect_refused("/model/merges", "t h", "model.merges");
+  expect_refused("/model/merges/1", "t", "model.merges[1]");
+  expect_refused("/model/merges/1", "t h e", "model.merges[1]");
+  expect_refused("/model/merges/1", " h", "model.merges[1]");
+  expect_refused("/model/merges/1", {"t", "h", "e"}, "model.merges[1]");
+  expect_refused("/model/merges/1", {"t", 7}, "model.merges[1]");
+  expect_refused("/model/merges/1", {"t", "no such token"}, "model.merges[1]");
+  expect_refused("/model/merges/1", 5, "model.merges[1]");
+  expect_refused("/added_tokens/0/id", 3, "added_tokens[0]");
+  expect_refused("/added_tokens/0/content", "<|new|>", "added_tokens[0]");  // its id is another token's
+  expect_refused("/added_tokens/0/id", -1, "added_tokens[0].id");
 }
 
 TEST(Unicode, DecodesComposesAndLowers) {
