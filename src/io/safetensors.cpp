@@ -100,7 +100,7 @@ std::size_t alignment_of(DType dtype) {
 
 }  // namespace
 
-Safetensors Safetensors::parse(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+Safetensors Safetensors::parse(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner,
                                const std::string& where) {
   if (bytes.size() < kLengthBytes) {
     throw Error(ErrorKind::kBadInput,

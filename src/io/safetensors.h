@@ -35,7 +35,7 @@ class Safetensors {
   /// shards, or a shard's name is not a plain file name.
   static Safetensors read_directory(const std::filesystem::path& directory);
   /// The same checks on bytes in memory, which `owner` keeps alive; `where` names them in errors.
-  static Safetensors parse(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+  static Safetensors parse(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner,
                            const std::string& where);
 
   bool has(const std::string& name) const { return entries_.contains(name); }

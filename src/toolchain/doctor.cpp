@@ -25,10 +25,10 @@ nlohmann::json doctor() {
                        {"reason", std::string("this program was built without the ") + name + " target"}};
   }
   if (!described.contains("cuda")) {
-    const std::string why = PAJAMAS_NO_CUDA_REASON;
+    const char* const why = PAJAMAS_NO_CUDA_REASON;  // "" where the build names no reason
     described["cuda"] = {
         {"available", false},
-        {"reason", "this program was built without the cuda target" + (why.empty() ? "" : ": " + why)}};
+        {"reason", std::string("this program was built without the cuda target") + (*why == '\0' ? "" : ": ") + why}};
   }
   report["targets"] = described;
   try {
