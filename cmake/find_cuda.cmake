@@ -34,7 +34,12 @@ if(PAJAMAS_HAS_CUDA)
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
   endif()
   enable_language(CUDA)
-  add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)  # CMake 3.25 knows no CMAKE_CUDA_STANDARD of 20
+  # CMake 3.25 does not know that nvcc 13 speaks C++20, the standard of the project.
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    list(APPEND CMAKE_CUDA_COMPILE_FEATURES cuda_std_20)
+  endif()
   find_package(CUDAToolkit REQUIRED)
   # The runtime and the headers of the libraries that are opened at run time. Link this, never CUDA::cudnn and the like.
   add_library(pajamas_cuda_runtime INTERFACE)

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/picture_math.h"
 #include "media/vector_clones.h"
 #include "pajamas/error.h"
 
@@ -205,24 +206,14 @@ Image resample_sampled(const Image& image, const Taps& across, const Taps& down,
   return result;
 }
 
-/// Sampled bilinear: the source pixel at or before each centre, and the weight of the next in units of 2^-11, which is
-/// OpenCV's precision.
-constexpr int kLinearBits = 11;
-
-struct LinearTap {
-  int first;
-  std::uint16_t next_weight;
-};
+using kernels::kLinearBits;
+using kernels::LinearTap;
 
 std::vector<LinearTap> make_linear_taps(int source_px, int scaled_px, int begin_px, int count_px) {
   const double scale = static_cast<double>(source_px) / scaled_px;
   std::vector<LinearTap> taps(static_cast<std::size_t>(count_px));
   for (std::size_t i = 0; i < taps.size(); ++i) {
-    const double position =
-        std::clamp((begin_px + static_cast<double>(i) + 0.5) * scale - 0.5, 0.0, static_cast<double>(source_px - 1));
-    const int first = static_cast<int>(position);
-    const auto weight = static_cast<std::uint16_t>(std::lrint((position - first) * (1 << kLinearBits)));
-    taps[i] = {first, first == source_px - 1 ? std::uint16_t{0} : weight};
+    taps[i] = kernels::linear_tap(begin_px + static_cast<int>(i), scale, source_px);
   }
   return taps;
 }
