@@ -88,6 +88,7 @@ class Checker {
 
   void check_opsets(const Opsets& opsets, const std::string& where) const;
   void check_functions();
+  void collect_attribute_types(const Function& function, const std::vector<Node>& nodes);
   void check_function_body(const Function& function);
   Extent extent_of_function(const Function& function);
   Extent extent_of_nodes(const std::vector<Node>& nodes);
@@ -104,6 +105,7 @@ class Checker {
   void check_operator(const Node& node, const Opsets& opsets);
   void check_schema(const Node& node, const OperatorSchema& schema) const;
   void check_call(const Node& node, const Function& function) const;
+  void check_passed_type(const Attribute& attribute, const Function& function, const std::string& where) const;
   void check_attribute(const Node& node, const Attribute& attribute, const Function* function) const;
   void check_control_flow(const Node& node) const;
   [[noreturn]] void fail_undefined(const std::vector<Node>& nodes, std::size_t index, const std::string& input) const;
@@ -114,6 +116,8 @@ class Checker {
   std::set<std::string> foreign_;
   std::map<FunctionKey, const Function*> functions_;
   std::map<const Function*, Extent> extents_;
+  /// As what the body of a function uses its attributes: ONNX number of the type, by name.
+  std::map<const Function*, std::map<std::string_view, int>> attribute_types_;
   std::vector<const Function*> call_chain_;
 };
 
@@ -186,7 +190,10 @@ void Checker::check_functions() {
     }
     check_opsets(function.opset_imports, describe(function));
   }
-  for (const Function& function : model_.functions) extent_of_function(function);
+  for (const Function& function : model_.functions) {
+    extent_of_function(function);
+    collect_attribute_types(function, function.nodes);
+  }
 }
 
 Extent Checker::extent_of_function(const Function& function) {
@@ -242,6 +249,23 @@ Extent Checker::extent_of_nodes(const std::vector<Node>& nodes) {
 
 Extent Checker::extent_of_graph(const Graph& graph) { return extent_of_nodes(graph.nodes); }
 
+void Checker::collect_attribute_types(const Function& function, const std::vector<Node>& nodes) {
+  auto& types = attribute_types_[&function];
+  for (const Node& node : nodes) {
+    for (const Attribute& attribute : node.attributes) {
+      if (attribute.ref_attr_name.empty()) continue;
+      const auto [known, is_new] = types.emplace(attribute.ref_attr_name, attribute.ref_type);
+      if (!is_new && known->second != attribute.ref_type) {
+        bad("uses its attribute '" + attribute.ref_attr_name + "' as " + attribute_type_name(known->second) +
+                " and as " + attribute_type_name(attribute.ref_type),
+            describe(function));
+      }
+    }
+    for_each_nested_graph(
+        node, [&](const std::shared_ptr<Graph>& nested) { collect_attribute_types(function, nested->nodes); });
+  }
+}
+
 void Checker::check_function_body(const Function& function) {
   const std::string where = describe(function);
   Scope scope;
@@ -256,6 +280,7 @@ void Checker::check_function_body(const Function& function) {
   }
   for (const Attribute& attribute : function.attributes) {
     if (!attributes.insert(attribute.name).second) bad("has the attribute '" + attribute.name + "' twice", where);
+    check_passed_type(attribute, function, where);
   }
   try {
     // Inlining makes them declarations of the graph, which must hold then.
@@ -613,6 +638,17 @@ void Checker::check_call(const Node& node, const Function& function) const {
   for (const std::string& name : function.attribute_names) {
     if (node.find_attribute(name) == nullptr) bad("lacks the attribute '" + name + "' of " + describe(function), where);
   }
+  for (const Attribute& attribute : node.attributes) check_passed_type(attribute, function, where);
+}
+
+void Checker::check_passed_type(const Attribute& attribute, const Function& function, const std::string& where) const {
+  const auto& types = attribute_types_.at(&function);
+  const auto used = types.find(attribute.name);
+  const int type = type_of(attribute);
+  if (used == types.end() || used->second == type) return;
+  bad("gives the attribute '" + attribute.name + "' as " + attribute_type_name(type) + " where " + describe(function) +
+          " uses it as " + attribute_type_name(used->second),
+      where);
 }
 
 void Checker::check_control_flow(const Node& node) const {

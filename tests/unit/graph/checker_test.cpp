@@ -431,6 +431,35 @@ TEST(Checker, AcceptsFunctions) {
   EXPECT_TRUE(facts.foreign_operators.empty());
 }
 
+TEST(Checker, AttributesOfFunctionsMustBePassedAsTheBodyUsesThem) {
+  Node leaky = node("LeakyRelu", {"a"}, {"b"});
+  Attribute alpha;
+  alpha.name = "alpha";
+  alpha.ref_attr_name = "slope";
+  alpha.ref_type = 1;  // FLOAT
+  leaky.attributes.push_back(alpha);
+  Function inner = function("g", {leaky});
+  inner.attribute_names = {"slope"};
+  Node good = call("g", "a", "b");
+  good.set_attribute("slope", 0.25F);
+  EXPECT_TRUE(check_model(function_model({function("f", {good}), inner})).has_functions);
+  Node wrong = call("g", "a", "b");
+  wrong.set_attribute("slope", std::vector<Tensor>{});
+  expect_bad(function_model({function("f", {wrong}), inner}), "function 'local.f'", "uses it as float");
+  inner.attribute_names.clear();
+  Attribute fallback;
+  fallback.name = "slope";
+  fallback.value = std::int64_t{1};
+  inner.attributes.push_back(fallback);
+  expect_bad(function_model({function("f", {good}), inner}), "function 'local.g'", "uses it as float");
+  inner.attributes.clear();
+  inner.attribute_names = {"slope"};
+  alpha.ref_type = 2;
+  inner.nodes.push_back(leaky);
+  inner.nodes.back().attributes = {alpha};
+  expect_bad(function_model({function("f", {good}), inner}), "function 'local.g'", "as float and as integer");
+}
+
 TEST(Checker, DeclarationsInsideFunctionsMustHoldAsInlined) {
   Function with_values = function("f", {node("Relu", {"a"}, {"b"})});
   ValueInfo value;
