@@ -1,0 +1,283 @@
+// Every kernel that the libraries offer for a table of steps, against the sum itself: its numbers, what it leaves alone
+// around a slice, and the same kernel made again from what an engine file keeps of it. With PAJAMAS_GPU_TIMES=FILE also
+// the time of each, as JSON.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "gpu/require_gpu.h"
+#include "gpu/step_cases.h"
+#include "gpu/step_reference.h"
+#include "targets/cuda/runtime/graph_exec.h"
+#include "targets/cuda/runtime/parallel.h"
+#include "targets/cuda/runtime/step_kernel.h"
+#include "tensor/half.h"
+
+namespace pajamas::cuda {
+
+const Backend& cublaslt_backend();
+const Backend& cudnn_backend();
+const Backend& plain_backend();
+
+namespace {
+
+using test::StepCase;
+
+/// Outputs that are compared; each is a sum of up to 10,000 products on the host.
+constexpr std::int64_t kMaxCompared = 1500;
+constexpr int kNumLaunches = 20;
+constexpr int kNumReplays = 7;
+
+/// ‖out − ref‖ / ‖ref‖. The libraries sum in float32 and round once (attention twice: its weights have the type of v).
+double tolerance_of(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat16: return 2e-3;
+    case DType::kBfloat16: return 1e-2;
+    default: return 1e-5;
+  }
+}
+
+std::uint32_t bits_from(float value, DType dtype) {
+  switch (dtype) {
+    case DType::kFloat16: return float16_from_float(value);
+    case DType::kBfloat16: return bfloat16_from_float(value);
+    default: return std::bit_cast<std::uint32_t>(value);
+  }
+}
+
+float value_from(std::uint32_t bits, DType dtype) {
+  switch (dtype) {
+    case DType::kFloat16: return float_from_float16(static_cast<std::uint16_t>(bits));
+    case DType::kBfloat16: return float_from_bfloat16(static_cast<std::uint16_t>(bits));
+    default: return std::bit_cast<float>(bits);
+  }
+}
+
+ValueId output_of(const Program& program) {
+  const StepWork& work = program.steps.front().work;
+  if (const auto* conv = std::get_if<ConvStep>(&work)) return conv->y;
+  if (const auto* product = std::get_if<MatMulStep>(&work)) return product->y;
+  return std::get<AttentionStep>(work).y;
+}
+
+/// Terms of one sum, by which weights are scaled so that results stay near 1.
+std::int64_t num_terms(const Program& program) {
+  const StepWork& work = program.steps.front().work;
+  if (const auto* conv = std::get_if<ConvStep>(&work)) {
+    const Shape& weights = program.value(conv->weights).desc.extents;
+    return weights.num_elements() / (conv->is_transposed ? weights[1] : weights[0]);
+  }
+  if (const auto* product = std::get_if<MatMulStep>(&work)) {
+    const Shape& a = program.value(product->a).desc.extents;
+    return a[a.rank() - 1];
+  }
+  return 1;
+}
+
+/// The buffers of one case on the device with random numbers, and the same numbers here.
+class Stage {
+ public:
+  explicit Stage(const StepCase& step_case) : program_(step_case.program), output_(output_of(program_)) {
+    std::mt19937 random(17);
+    std::uniform_real_distribution<float> uniform(-1, 1);
+    std::vector<DType> types(program_.buffers.size(), DType::kFloat32);
+    for (const Value& value : program_.values) types[static_cast<std::size_t>(value.buffer)] = value.desc.dtype;
+    const float weight_scale = std::sqrt(6.0F / static_cast<float>(num_terms(program_)));
+    for (std::size_t i = 0; i < program_.buffers.size(); ++i) {
+      const Buffer& buffer = program_.buffers[i];
+      const std::size_t element_bytes = static_cast<std::size_t>(bits_of(types[i])) / 8;
+      const std::size_t count = buffer.size_bytes / element_bytes;
+      const float scale = buffer.name == "weights" || buffer.name == "b" ? weight_scale : 1;
+      std::vector<float> values(count);
+      std::vector<std::byte> bytes(buffer.size_bytes);
+      for (std::size_t k = 0; k < count; ++k) {
+        const std::uint32_t bits = bits_from(uniform(random) * scale, types[i]);
+        values[k] = value_from(bits, types[i]);
+        std::copy_n(reinterpret_cast<const std::byte*>(&bits), element_bytes, bytes.data() + k * element_bytes);
+      }
+      device_.emplace_back(buffer.size_bytes + kBufferAlignment);
+      check(cudaMemcpy(device_.back().data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "copying");
+      addresses_.push_back(device_.back().data());
+      host_.push_back(std::move(values));
+    }
+    expected_ = test::expected_elements(program_, host_, kMaxCompared);
+    host_.clear();
+  }
+
+  void launch(const StepKernel& kernel, cudaStream_t stream) {
+    if (workspace_.size_bytes() < kernel.workspace_bytes()) workspace_ = DeviceMemory(kernel.workspace_bytes());
+    LaunchContext context;
+    context.stream = stream;
+    context.buffers = addresses_;
+    context.workspace = workspace_.data();
+    kernel.launch(context);
+  }
+
+  /// The output's whole buffer after a run over NaNs, as bits.
+  std::vector<std::uint32_t> run(const StepKernel& kernel) {
+    const Value& output = program_.value(output_);
+    const std::size_t buffer = static_cast<std::size_t>(output.buffer);
+    const std::size_t num_bytes = program_.buffers[buffer].size_bytes;
+    const Stream stream;
+    check(cudaMemsetAsync(addresses_[buffer], 0xff, num_bytes, stream.get()), "poisoning");
+    launch(kernel, stream.get());
+    stream.synchronize();
+    std::vector<std::byte> bytes(num_bytes);
+    check(cudaMemcpy(bytes.data(), addresses_[buffer], num_bytes, cudaMemcpyDeviceToHost), "copying back");
+    const std::size_t element_bytes = static_cast<std::size_t>(bits_of(output.desc.dtype)) / 8;
+    std::vector<std::uint32_t> bits(num_bytes / element_bytes, 0);
+    for (std::size_t i = 0; i < bits.size(); ++i) {
+      std::copy_n(bytes.data() + i * element_bytes, element_bytes, reinterpret_cast<std::byte*>(&bits[i]));
+    }
+    return bits;
+  }
+
+  void expect_right(const std::vector<std::uint32_t>& bits) const {
+    const Value& output = program_.value(output_);
+    const DType dtype = output.desc.dtype;
+    double difference = 0;
+    double norm = 0;
+    for (const test::ExpectedElement& element : expected_) {
+      const double actual = static_cast<double>(value_from(bits[static_cast<std::size_t>(element.offset)], dtype));
+      difference += (actual - element.value) * (actual - element.value);
+      norm += element.value * element.value;
+    }
+    EXPECT_LE(std::sqrt(difference / norm), tolerance_of(dtype));
+    const std::uint32_t poison = bits_of(dtype) == 16 ? 0xffffU : 0xffffffffU;
+    std::vector<bool> is_written(bits.size(), false);
+    std::int64_t num_missing = 0;
+    for (const std::int64_t offset : test::offsets_of(output)) {
+      is_written[static_cast<std::size_t>(offset)] = true;
+      num_missing += bits[static_cast<std::size_t>(offset)] == poison ? 1 : 0;
+    }
+    EXPECT_EQ(num_missing, 0) << "elements were not written";
+    std::int64_t num_touched = 0;
+    for (std::size_t i = 0; i < bits.size(); ++i) num_touched += !is_written[i] && bits[i] != poison ? 1 : 0;
+    EXPECT_EQ(num_touched, 0) << "elements beside the slice were written";
+  }
+
+  double time_us(const StepKernel& kernel) {
+    const Stream stream;
+    launch(kernel, stream.get());
+    const GraphExec graph = GraphExec::capture(stream.get(), [&] {
+      for (int i = 0; i < kNumLaunches; ++i) launch(kernel, stream.get());
+    });
+    std::vector<double> times;
+    const Event begin;
+    const Event end;
+    for (int i = 0; i <= kNumReplays; ++i) {
+      begin.record(stream.get());
+      graph.launch(stream.get());
+      end.record(stream.get());
+      stream.synchronize();
+      if (i > 0) times.push_back(end.us_since(begin) / kNumLaunches);  // The first replay uploads the graph.
+    }
+    std::sort(times.begin(), times.end());
+    return times[times.size() / 2];
+  }
+
+ private:
+  const Program& program_;
+  ValueId output_;
+  std::vector<std::vector<float>> host_;
+  std::vector<DeviceMemory> device_;
+  std::vector<std::byte*> addresses_;
+  DeviceMemory workspace_;
+  std::vector<test::ExpectedElement> expected_;
+};
+
+TEST(CudaBackends, every_kernel_gives_what_the_sum_gives) {
+  PAJAMAS_NEED_GPU();
+  const char* times_file = std::getenv("PAJAMAS_GPU_TIMES");
+  const bool is_timed = times_file != nullptr && *times_file != '\0';
+  const char* wanted = std::getenv("PAJAMAS_GPU_CASES");
+  std::vector<StepCase> cases = test::step_cases();
+  if (wanted != nullptr) {
+    std::erase_if(cases, [&](const StepCase& item) { return item.name.find(wanted) == std::string::npos; });
+  }
+  const std::vector<const Backend*> candidates{&cublaslt_backend(), &cudnn_backend(), &plain_backend()};
+  struct Offer {
+    std::vector<std::unique_ptr<StepKernel>> kernels;
+    std::vector<std::string> refusals;
+  };
+  std::vector<Offer> offers(cases.size() * candidates.size());
+  std::vector<std::unique_ptr<Stage>> stages(cases.size());
+  DeviceContext& device = *test::gpu();
+  parallel_for(device, offers.size() + cases.size(), 0, [&](std::size_t i) {
+    if (i >= offers.size()) {
+      stages[i - offers.size()] = std::make_unique<Stage>(cases[i - offers.size()]);
+      return;
+    }
+    const StepCase& item = cases[i / candidates.size()];
+    offers[i].kernels = candidates[i % candidates.size()]->kernels(device, item.program, item.program.steps.front(),
+                                                                   is_timed ? 10 : 4, offers[i].refusals);
+  });
+  nlohmann::json table = nlohmann::json::array();
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const StepCase& item = cases[i];
+    const Step& step = item.program.steps.front();
+    SCOPED_TRACE(item.name);
+    Stage& stage = *stages[i];
+    nlohmann::json row{{"step", item.name}, {"kernels", nlohmann::json::array()}};
+    std::size_t num_kernels = 0;
+    for (std::size_t c = 0; c < candidates.size(); ++c) {
+      Offer& offer = offers[i * candidates.size() + c];
+      for (std::size_t k = 0; k < offer.kernels.size(); ++k) {
+        const StepKernel& kernel = *offer.kernels[k];
+        SCOPED_TRACE(kernel.tactic());
+        ++num_kernels;
+        try {
+          const std::vector<std::uint32_t> bits = stage.run(kernel);
+          stage.expect_right(bits);
+          if (k == 0) {
+            const std::vector<std::byte> state = kernel.state();
+            const auto kept = candidates[c]->restore(device, item.program, step, kernel.tactic(), state);
+            EXPECT_EQ(kept->tactic(), kernel.tactic());
+            EXPECT_EQ(stage.run(*kept), bits) << "made again from its state";
+            const auto named = candidates[c]->restore(device, item.program, step, kernel.tactic(), {});
+            EXPECT_EQ(stage.run(*named), bits) << "made again from its name";
+          }
+          if (is_timed) row["kernels"].push_back({{"tactic", kernel.tactic()}, {"us", stage.time_us(kernel)}});
+        } catch (const Error& error) {
+          ADD_FAILURE() << error.what();
+        }
+      }
+      for (const std::string& refusal : offer.refusals) row["refusals"].push_back(refusal);
+      // The last resort is there for everything.
+      if (candidates[c]->is_last_resort()) {
+        EXPECT_FALSE(offer.kernels.empty()) << testing::PrintToString(offer.refusals);
+      }
+    }
+    EXPECT_GE(num_kernels, 1U);
+    table.push_back(std::move(row));
+    stages[i].reset();
+  }
+  if (is_timed) std::ofstream(times_file) << table.dump(1) << "\n";
+}
+
+TEST(CudaBackends, refuses_to_make_again_what_it_never_made) {
+  PAJAMAS_NEED_GPU();
+  const StepCase item = test::conv_case({.name = "conv", .x = {1, 8, 4, 4}, .num_channels = 8, .kernel = {1, 1}});
+  const Step& step = item.program.steps.front();
+  for (const Backend* backend : {&cublaslt_backend(), &cudnn_backend(), &plain_backend()}) {
+    for (const std::string tactic :
+         {"", "nothing", "cudnn:", "cudnn:fused:", "cudnn:fused:engx", "cudnn:odd:eng1", "cudnn:fused:eng99999",
+          "cublaslt:fused:", "cublaslt:fused:alg1-0g", "cublaslt:fused:alg1-000"}) {
+      try {
+        backend->restore(*test::gpu(), item.program, step, tactic, {});
+        ADD_FAILURE() << backend->name() << " made " << tactic;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::kUnsupported) << tactic << ": " << error.what();
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pajamas::cuda
