@@ -1,0 +1,154 @@
+// Packing of weights: padding, order of the axes, element type. See constant_pool.h.
+#include "targets/cuda/constant_pool.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "pajamas/error.h"
+#include "tensor/half.h"
+
+namespace pajamas::cuda {
+
+namespace {
+
+/// dst[i..., axes in `order`] = src: copies with the axes of the destination outermost first, rows of the last
+/// destination axis in the inner loop. `src_strides` and `extents` are in destination order, `skip` pads each axis.
+template <typename T>
+void copy_strided(const T* src, T* dst, const std::vector<std::int64_t>& extents,
+                  const std::vector<std::int64_t>& src_strides, const std::vector<std::int64_t>& dst_strides) {
+  const std::size_t rank = extents.size();
+  if (rank == 0) {
+    *dst = *src;
+    return;
+  }
+  std::int64_t num_rows = 1;
+  for (std::size_t i = 0; i + 1 < rank; ++i) num_rows *= extents[i];
+  const std::int64_t length = extents[rank - 1];
+  const std::int64_t src_step = src_strides[rank - 1];
+  const std::int64_t dst_step = dst_strides[rank - 1];
+  std::vector<std::int64_t> position(rank, 0);
+  std::int64_t from = 0;
+  std::int64_t to = 0;
+  for (std::int64_t row = 0; row < num_rows; ++row) {
+    if (src_step == 1 && dst_step == 1) {
+      std::memcpy(dst + to, src + from, static_cast<std::size_t>(length) * sizeof(T));
+    } else {
+      for (std::int64_t i = 0; i < length; ++i) dst[to + i * dst_step] = src[from + i * src_step];
+    }
+    for (std::size_t axis = rank - 1; axis-- > 0;) {
+      from += src_strides[axis];
+      to += dst_strides[axis];
+      if (++position[axis] < extents[axis]) break;
+      from -= src_strides[axis] * extents[axis];
+      to -= dst_strides[axis] * extents[axis];
+      position[axis] = 0;
+    }
+  }
+}
+
+std::vector<std::int64_t> row_major(const std::vector<std::int64_t>& extents) {
+  std::vector<std::int64_t> strides(extents.size(), 1);
+  for (std::size_t i = extents.size(); i-- > 1;) strides[i - 1] = strides[i] * extents[i];
+  return strides;
+}
+
+/// Where each axis goes in memory, outermost first.
+std::vector<std::size_t> axis_order(Packing packing, std::size_t rank) {
+  std::vector<std::size_t> order(rank);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  if (packing == Packing::kChannelsLast && rank >= 3) {
+    order.erase(order.begin() + 1);
+    order.push_back(1);
+  }
+  return order;
+}
+
+Tensor convert(const Tensor& tensor, DType dtype) {
+  const auto refuse = [&] {
+    throw Error(ErrorKind::kUnsupported,
+                std::string("a weight of ") + to_string(tensor.dtype()) + " cannot become " + to_string(dtype));
+  };
+  const bool is_known = tensor.dtype() == DType::kFloat32 || tensor.dtype() == DType::kFloat16 ||
+                        tensor.dtype() == DType::kBfloat16 || tensor.dtype() == DType::kFloat64;
+  if (!is_known) refuse();
+  const Tensor wide = to_float32(tensor.view());
+  if (dtype == DType::kFloat32) return wide;
+  Tensor narrow(dtype, tensor.shape());
+  const auto from = wide.as<float>();
+  auto* to = reinterpret_cast<std::uint16_t*>(narrow.mutable_bytes().data());
+  if (dtype == DType::kFloat16) {
+    convert_float_to_float16(from, {to, from.size()});
+  } else if (dtype == DType::kBfloat16) {
+    for (std::size_t i = 0; i < from.size(); ++i) to[i] = bfloat16_from_float(from[i]);
+  } else {
+    refuse();
+  }
+  return narrow;
+}
+
+}  // namespace
+
+std::string key_of(const PackRequest& request) {
+  // The name goes last: it may hold any character.
+  std::string key = request.packing == Packing::kChannelsLast ? "cl" : "as";
+  for (const std::int64_t extent : request.padded_extents) key += "," + std::to_string(extent);
+  if (request.dtype != DType::kUndefined) key += std::string(",") + to_string(request.dtype);
+  return key + ":" + request.name;
+}
+
+Tensor pack(const ConstantTable::Entry& entry, const PackRequest& request) {
+  if (!entry.values) {
+    throw Error(ErrorKind::kInternal, "the numbers of the weight '" + request.name + "' are not at hand");
+  }
+  Tensor tensor = *entry.values;
+  const std::vector<std::int64_t>& extents = tensor.shape().extents();
+  const std::vector<std::int64_t>& padded = request.padded_extents.empty() ? extents : request.padded_extents;
+  bool is_padded = padded.size() != extents.size();
+  for (std::size_t i = 0; !is_padded && i < extents.size(); ++i) is_padded = padded[i] < extents[i];
+  if (is_padded) {
+    throw Error(ErrorKind::kInternal, "the weight '" + request.name + "' of " + tensor.shape().to_string() +
+                                          " does not fit into " + Shape(padded).to_string());
+  }
+  const auto order = axis_order(request.packing, extents.size());
+  const bool moves = padded != extents || !std::is_sorted(order.begin(), order.end());
+  if (moves) {
+    const int bits = bits_of(tensor.dtype());
+    if (bits < 8 || bits % 8 != 0 || bits > 64) {
+      throw Error(ErrorKind::kUnsupported, std::string("a weight of ") + to_string(tensor.dtype()) +
+                                               " cannot be rearranged: '" + request.name + "'");
+    }
+    // The packed tensor keeps ONNX's extents; only its bytes lie in another order.
+    Tensor packed(tensor.dtype(), Shape(padded));
+    const auto bytes = packed.mutable_bytes();
+    if (padded != extents) std::memset(bytes.data(), 0, bytes.size());
+    std::vector<std::int64_t> own;
+    std::vector<std::int64_t> room;
+    std::vector<std::int64_t> from;
+    const auto strides = row_major(extents);
+    for (const std::size_t axis : order) {
+      own.push_back(extents[axis]);
+      room.push_back(padded[axis]);
+      from.push_back(strides[axis]);
+    }
+    const auto to = row_major(room);
+    const auto copy = [&](auto tag) {
+      using T = decltype(tag);
+      copy_strided(reinterpret_cast<const T*>(tensor.bytes().data()), reinterpret_cast<T*>(bytes.data()), own, from,
+                   to);
+    };
+    if (tensor.num_elements() > 0) {
+      switch (bits) {
+        case 8: copy(std::uint8_t{}); break;
+        case 16: copy(std::uint16_t{}); break;
+        case 32: copy(std::uint32_t{}); break;
+        default: copy(std::uint64_t{}); break;
+      }
+    }
+    tensor = packed;
+  }
+  if (request.dtype != DType::kUndefined && request.dtype != tensor.dtype()) tensor = convert(tensor, request.dtype);
+  return tensor;
+}
+
+}  // namespace pajamas::cuda
