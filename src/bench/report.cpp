@@ -15,9 +15,8 @@ namespace {
 /// Three significant digits for what is measured, all digits for counts.
 std::string number_text(double value) {
   char text[48];
-  if (value == std::floor(value) && std::abs(value) < 1e9) {
-    std::snprintf(text, sizeof(text), "%.0f", value);
-  } else if (std::abs(value) >= 100) {
+  const bool is_count = value == std::floor(value) && std::abs(value) < 1e9;
+  if (is_count || std::abs(value) >= 100) {
     std::snprintf(text, sizeof(text), "%.0f", value);
   } else {
     std::snprintf(text, sizeof(text), "%.3g", value);

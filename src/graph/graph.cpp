@@ -83,7 +83,8 @@ std::string Node::string_attribute(std::string_view attribute_name, std::string_
 std::vector<std::int64_t> Node::ints_attribute(std::string_view attribute_name,
                                                std::vector<std::int64_t> fallback) const {
   const auto* value = typed_attribute<std::vector<std::int64_t>>(*this, attribute_name, "a list of integers");
-  return value != nullptr ? *value : std::move(fallback);
+  if (value != nullptr) return *value;
+  return fallback;
 }
 
 void Node::set_attribute(std::string attribute_name, AttributeValue value) {

@@ -103,12 +103,11 @@ Extents broadcast(const Site& site, const Extents& a, const Extents& b) {
     Extent& extent = result[lead + i];
     const Extent& other = shorter[i];
     if (extent == other || (other.is_known() && other.value() == 1)) continue;
-    if (extent.is_known() && extent.value() == 1) {
+    const bool is_one = extent.is_known() && extent.value() == 1;
+    if (is_one || (!extent.is_known() && other.is_known())) {
       extent = other;
     } else if (extent.is_known() && other.is_known()) {
       site.fail("shapes " + to_string(a) + " and " + to_string(b) + " do not broadcast");
-    } else if (!extent.is_known() && other.is_known()) {
-      extent = other;
     } else if (!extent.is_known() && !other.is_known()) {
       extent = Extent::fresh();  // either may be 1
     }

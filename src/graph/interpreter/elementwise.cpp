@@ -271,7 +271,7 @@ std::vector<Tensor> bit_shift(const Call& call) {
     using T = decltype(tag);
     apply_binary<T, T>(call.input(0), call.input(1), out, [&](T a, T b) -> T {
       // A shift by less than 0 or by the width and more moves every bit out; to the right the sign fills up.
-      const auto amount = static_cast<std::uint64_t>(b);
+      const auto amount = static_cast<std::uint64_t>(+b);  // +: an int8 is a number here, not a character
       const bool is_past = amount >= sizeof(T) * 8;
       if (is_left) return is_past ? T{0} : static_cast<T>(static_cast<std::uint64_t>(a) << amount);
       return static_cast<T>(a >> (is_past ? sizeof(T) * 8 - 1 : amount) >> (is_past ? 1 : 0));

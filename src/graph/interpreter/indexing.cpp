@@ -250,9 +250,9 @@ std::vector<Tensor> range(const Call& call) {
     } else {
       const bool is_up = delta > T{0};
       if (is_up ? first < limit : limit < first) {
-        // Unsigned differences hold the distance of any two 64-bit values.
-        const auto low = static_cast<std::uint64_t>(is_up ? first : limit);
-        const auto high = static_cast<std::uint64_t>(is_up ? limit : first);
+        // Unsigned differences hold the distance of any two 64-bit values. (+: an int8 is a number here.)
+        const auto low = static_cast<std::uint64_t>(+(is_up ? first : limit));
+        const auto high = static_cast<std::uint64_t>(+(is_up ? limit : first));
         const std::uint64_t step = is_up ? static_cast<std::uint64_t>(delta) : 0 - static_cast<std::uint64_t>(delta);
         const std::uint64_t steps = (high - low - 1) / step + 1;
         call.require(steps < (std::uint64_t{1} << 62), "an endless range");

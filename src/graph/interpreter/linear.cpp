@@ -14,7 +14,7 @@ void multiply(const T* a, const T* b, Out* out, std::int64_t rows, std::int64_t 
   for (std::int64_t row = 0; row < rows; ++row) {
     std::fill(sums.begin(), sums.end(), Sum{});
     for (std::int64_t k = 0; k < inner; ++k) {
-      const auto factor = static_cast<Sum>(a[row * inner + k]);
+      const auto factor = static_cast<Sum>(+a[row * inner + k]);  // +: an int8 is a number here, not a character
       const T* from = b + k * columns;
       for (std::int64_t column = 0; column < columns; ++column) {
         sums[column] += factor * static_cast<Sum>(from[column]);

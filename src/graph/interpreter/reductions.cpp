@@ -19,7 +19,7 @@ struct Accumulator {
   std::int64_t count = 0;
 
   void add(T x) {
-    const auto value = static_cast<Value>(x);
+    const auto value = static_cast<Value>(+x);  // +: an int8 is a number here, not a character
     if constexpr (reduction == Reduction::kSum || reduction == Reduction::kMean || reduction == Reduction::kLogSum) {
       sum = wrap(sum, value, [](auto a, auto b) { return a + b; });
     } else if constexpr (reduction == Reduction::kMax) {

@@ -271,9 +271,8 @@ std::vector<Tensor> grid_sample(const Call& call) {
     using T = decltype(tag);
     const auto from = in.as<T>();
     const auto to = out.mutable_as<T>();
-    const Tensor wide = grid;
     const auto position = [&](std::int64_t index) {
-      return wide.dtype() == DType::kFloat64 ? wide.as<double>()[index] : static_cast<double>(wide.as<float>()[index]);
+      return grid.dtype() == DType::kFloat64 ? grid.as<double>()[index] : static_cast<double>(grid.as<float>()[index]);
     };
     for (std::int64_t batch = 0; batch < shape[0]; ++batch) {
       for (std::int64_t cell = 0; cell < shape[2] * shape[3]; ++cell) {

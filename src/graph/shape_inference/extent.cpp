@@ -98,10 +98,10 @@ Extent operator*(const Extent& a, const Extent& b) {
 
 std::optional<Extent> divide_exactly(const Extent& a, const Extent& b) {
   // Only a divisor of one term: that is what shapes need, and it keeps the division unique.
-  if (b.is_known() && b.constant_ == 0) return std::nullopt;
   if (!b.is_known() && (b.terms_.size() != 1 || b.constant_ != 0)) return std::nullopt;
   const Extent::Monomial divisor = b.is_known() ? Extent::Monomial{} : b.terms_.begin()->first;
   const std::int64_t coefficient = b.is_known() ? b.constant_ : b.terms_.begin()->second;
+  if (coefficient == 0) return std::nullopt;
   if (coefficient == -1) return Extent(0) - a;
   Extent result(0);
   if (a.constant_ != 0) {
