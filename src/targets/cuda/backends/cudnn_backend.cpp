@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "targets/cuda/backends/cudnn_steps.h"
+#include "targets/cuda/backends/epilogue_kernel.h"
 #include "targets/cuda/runtime/device_context.h"
 #include "targets/cuda/runtime/step_kernel.h"
 
@@ -14,10 +15,17 @@ constexpr std::size_t kMaxWorkspaceBytes = std::size_t{256} << 20;
 
 class CudnnKernel final : public StepKernel {
  public:
-  CudnnKernel(CudnnPlan plan, CudnnBindings bindings, std::string tactic)
-      : plan_(std::move(plan)), bindings_(std::move(bindings)), tactic_(std::move(tactic)) {
+  /// `epilogue`: what follows sums in scratch memory; null where the graph is all.
+  CudnnKernel(CudnnPlan plan, CudnnBindings bindings, std::shared_ptr<const EpilogueKernel> epilogue,
+              std::string tactic)
+      : plan_(std::move(plan)),
+        bindings_(std::move(bindings)),
+        epilogue_(std::move(epilogue)),
+        tactic_(std::move(tactic)) {
+    if (epilogue_) sums_bytes_ = (epilogue_->sums_bytes() + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
     for (const auto& [uid, value] : bindings_.values) uids_.push_back(uid);
     for (const auto& [uid, value] : bindings_.numbers) uids_.push_back(uid);
+    if (bindings_.sums) uids_.push_back(*bindings_.sums);
   }
 
   void launch(const LaunchContext& context) const override {
@@ -25,9 +33,11 @@ class CudnnKernel final : public StepKernel {
     addresses.reserve(uids_.size());
     for (const auto& [uid, value] : bindings_.values) addresses.push_back(value.address(context));
     for (const auto& [uid, value] : bindings_.numbers) addresses.push_back(const_cast<float*>(&value));
-    plan_.execute(context.stream, uids_, addresses, context.workspace);
+    if (bindings_.sums) addresses.push_back(context.workspace);
+    plan_.execute(context.stream, uids_, addresses, context.workspace + sums_bytes_);
+    if (epilogue_) epilogue_->launch(context, context.workspace);
   }
-  std::size_t workspace_bytes() const override { return plan_.workspace_bytes(); }
+  std::size_t workspace_bytes() const override { return sums_bytes_ + plan_.workspace_bytes(); }
   std::string tactic() const override { return tactic_; }
   std::vector<std::byte> state() const override {
     const std::string json = plan_.json();
@@ -38,6 +48,8 @@ class CudnnKernel final : public StepKernel {
  private:
   CudnnPlan plan_;
   CudnnBindings bindings_;
+  std::shared_ptr<const EpilogueKernel> epilogue_;
+  std::size_t sums_bytes_ = 0;
   std::string tactic_;
   std::vector<std::int64_t> uids_;
 };
@@ -51,24 +63,35 @@ class CudnnBackend final : public Backend {
     std::vector<std::unique_ptr<StepKernel>> kernels;
     const std::vector<std::string> spellings = cudnn_spellings(program, step);
     if (spellings.empty() || max_kernels <= 0) return kernels;
+    const CudnnNumerics numerics = numerics_of(program, step);
     try {
       const CudnnLibrary& library = device.cudnn();
       const CudnnLibrary::Lease handle(library);
       for (std::size_t i = 0; i < spellings.size(); ++i) {
-        // The first spelling has the better half; what it leaves goes to the next.
+        // Two launches where one does not do, and in float32: the kernels made for a graph are slow without tensor
+        // cores.
+        const bool is_bare = spellings[i] == kBare;
+        if (is_bare && !kernels.empty() && numerics.allows_tensor_cores) break;
+        // The first spelling has the better part; what it leaves goes to the next.
         const std::size_t num_left = static_cast<std::size_t>(max_kernels) - kernels.size();
-        const std::size_t share = i + 1 < spellings.size() ? (num_left * 2 + 2) / 3 : num_left;
+        const bool has_another =
+            i + 1 < spellings.size() && (spellings[i + 1] != kBare || !numerics.allows_tensor_cores);
+        const std::size_t share = has_another ? (num_left * 2 + 2) / 3 : num_left;
         try {
           CudnnGraph graph(library, handle.get());
           const CudnnBindings bindings = describe_to_cudnn(graph, program, step, spellings[i]);
-          for (CudnnPlan& plan : graph.plans(numerics_of(program, step), share, refusals)) {
+          std::shared_ptr<const EpilogueKernel> epilogue;
+          if (is_bare) {
+            epilogue = std::make_shared<const EpilogueKernel>(device, program, step, std::span<const std::byte>{});
+          }
+          for (CudnnPlan& plan : graph.plans(numerics, share, refusals)) {
             std::string tactic = tactic_of(spellings[i], plan.name());
             if (plan.workspace_bytes() > kMaxWorkspaceBytes) {
               refusals.push_back(tactic + ": it wants " + std::to_string(plan.workspace_bytes()) +
                                  " bytes of scratch memory");
               continue;
             }
-            kernels.push_back(std::make_unique<CudnnKernel>(std::move(plan), bindings, std::move(tactic)));
+            kernels.push_back(std::make_unique<CudnnKernel>(std::move(plan), bindings, epilogue, std::move(tactic)));
           }
         } catch (const Error& error) {
           refusals.push_back(std::string(kName) + ":" + spellings[i] + ": " + error.message());
@@ -92,11 +115,17 @@ class CudnnBackend final : public Backend {
     const CudnnLibrary::Lease handle(library);
     CudnnGraph graph(library, handle.get());
     CudnnBindings bindings = describe_to_cudnn(graph, program, step, tactic.substr(first + 1, second - first - 1));
+    std::shared_ptr<const EpilogueKernel> epilogue;
+    if (bindings.sums) {
+      epilogue = std::make_shared<const EpilogueKernel>(device, program, step, std::span<const std::byte>{});
+    }
     if (state.empty()) {
-      return std::make_unique<CudnnKernel>(graph.plan_named(tactic.substr(second + 1)), std::move(bindings), tactic);
+      return std::make_unique<CudnnKernel>(graph.plan_named(tactic.substr(second + 1)), std::move(bindings),
+                                           std::move(epilogue), tactic);
     }
     const std::string json(reinterpret_cast<const char*>(state.data()), state.size());
-    return std::make_unique<CudnnKernel>(CudnnPlan(library, handle.get(), json), std::move(bindings), tactic);
+    return std::make_unique<CudnnKernel>(CudnnPlan(library, handle.get(), json), std::move(bindings),
+                                         std::move(epilogue), tactic);
   }
 
  private:

@@ -85,7 +85,8 @@ CudnnGraph::Convolution conv_geometry(const ConvStep& conv, const CudnnGeometry&
   return geometry;
 }
 
-CudnnBindings describe_conv(CudnnGraph& graph, const Program& program, const ConvStep& conv, bool has_identity) {
+CudnnBindings describe_conv(CudnnGraph& graph, const Program& program, const ConvStep& conv, bool has_identity,
+                            bool is_bare) {
   CudnnBindings bindings;
   const TensorDesc& x_desc = program.value(conv.x).desc;
   const TensorDesc& weights_desc = program.value(conv.weights).desc;
@@ -100,6 +101,14 @@ CudnnBindings describe_conv(CudnnGraph& graph, const Program& program, const Con
   const TensorId x_id = graph.tensor(kUidX, x_desc.dtype, x.extents, x.strides, x_bound.alignment());
   const TensorId weights_id =
       graph.tensor(kUidWeights, weights_desc.dtype, weights.extents, weights.strides, weights_bound.alignment());
+  if (is_bare) {
+    const TensorDesc sums_desc = TensorDesc::channels_last(DType::kFloat32, program.value(conv.y).desc.extents);
+    const CudnnGeometry sums = image_geometry(sums_desc);
+    bindings.sums = kUidY;
+    graph.convolution(geometry, conv.is_transposed, x_id, weights_id,
+                      graph.tensor(kUidY, DType::kFloat32, sums.extents, sums.strides));
+    return bindings;
+  }
   std::optional<CudnnGeometry> residual;
   if (conv.epilogue.residual) residual = image_geometry(program.value(*conv.epilogue.residual).desc);
   CudnnEpilogue epilogue(graph, bindings, program, conv.epilogue, conv.y, y, 1, residual, 1.0F, has_identity);
@@ -290,8 +299,8 @@ bool is_product_type(DType dtype) {
 std::vector<std::string> cudnn_spellings(const Program& program, const Step& step) {
   const auto of_epilogue = [](const Epilogue& epilogue) -> std::vector<std::string> {
     const ActivationKind kind = epilogue.activation.kind;
-    if (kind == ActivationKind::kNone || kind == ActivationKind::kRelu) return {"runtime", "fused"};
-    return {"fused"};
+    if (kind == ActivationKind::kNone || kind == ActivationKind::kRelu) return {"runtime", "fused", kBare};
+    return {"fused", kBare};
   };
   if (const auto* conv = std::get_if<ConvStep>(&step.work)) {
     return is_product_type(program.value(conv->x).desc.dtype) ? of_epilogue(conv->epilogue)
@@ -308,8 +317,10 @@ std::vector<std::string> cudnn_spellings(const Program& program, const Step& ste
 CudnnBindings describe_to_cudnn(CudnnGraph& graph, const Program& program, const Step& step,
                                 const std::string& spelling) {
   const bool has_identity = spelling == "runtime";
-  if (!has_identity && spelling != "fused") refuse("no spelling " + spelling);
-  if (const auto* conv = std::get_if<ConvStep>(&step.work)) return describe_conv(graph, program, *conv, has_identity);
+  const bool is_bare = spelling == kBare && std::holds_alternative<ConvStep>(step.work);
+  if (!has_identity && !is_bare && spelling != "fused") refuse("no spelling " + spelling);
+  if (const auto* conv = std::get_if<ConvStep>(&step.work))
+    return describe_conv(graph, program, *conv, has_identity, is_bare);
   if (const auto* product = std::get_if<MatMulStep>(&step.work)) {
     return describe_matmul(graph, program, *product, has_identity);
   }

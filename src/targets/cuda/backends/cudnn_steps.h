@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,11 +18,15 @@ namespace pajamas::cuda {
 struct CudnnBindings {
   std::vector<std::pair<std::int64_t, BoundValue>> values;  ///< By unique id.
   std::vector<std::pair<std::int64_t, float>> numbers;      ///< Handed over by their address in host memory.
+  /// The tensor of the sums, which go to scratch memory, dense float32, for a second launch; of kBare only.
+  std::optional<std::int64_t> sums;
 };
 
 /// Spellings of the step, the most promising first; empty when cuDNN has nothing for its kind.
 ///   "fused"   the graph as it is
 ///   "runtime" with an IDENTITY in it, which the precompiled kernels do not match: forces a kernel made for the graph
+///   "bare"    the convolution alone, for when no kernel takes it with what follows (float32 without TF32)
+inline constexpr const char* kBare = "bare";
 std::vector<std::string> cudnn_spellings(const Program& program, const Step& step);
 
 /// Adds the step to an empty graph. Throws Error{kUnsupported} with the reason when it cannot be said to cuDNN.
