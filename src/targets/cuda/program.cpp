@@ -287,8 +287,7 @@ std::string kind_of(const Program& program, const Step& step) {
     case 1: return "matmul";
     case 2: return "attention";
     case 3: return "loop";
-    default:
-      return program.nodes[static_cast<std::size_t>(std::get<OperatorStep>(step.work).node)].op_type;
+    default: return program.nodes[static_cast<std::size_t>(std::get<OperatorStep>(step.work).node)].op_type;
   }
 }
 
@@ -399,10 +398,14 @@ nlohmann::json to_json(const Program& program) {
   json steps = json::array();
   for (const Step& step : program.steps) {
     const StepCost cost = cost_of(program, step);
-    json entry = {{"kind", kind_of(program, step)},     {"fused_from", step.fused_from},
-                  {"inputs", describe_all(inputs_of(step))}, {"outputs", describe_all(outputs_of(step))},
-                  {"lane", step.lane},                  {"depends_on", step.depends_on},
-                  {"bytes", cost.bytes},                {"flops", cost.flops}};
+    json entry = {{"kind", kind_of(program, step)},
+                  {"fused_from", step.fused_from},
+                  {"inputs", describe_all(inputs_of(step))},
+                  {"outputs", describe_all(outputs_of(step))},
+                  {"lane", step.lane},
+                  {"depends_on", step.depends_on},
+                  {"bytes", cost.bytes},
+                  {"flops", cost.flops}};
     const Epilogue* epilogue = nullptr;
     if (const auto* conv = std::get_if<ConvStep>(&step.work)) epilogue = &conv->epilogue;
     if (const auto* product = std::get_if<MatMulStep>(&step.work)) epilogue = &product->epilogue;

@@ -1,0 +1,50 @@
+// Which nodes become a convolution, a matrix product or an attention, and what of their surroundings they take along:
+// scale, bias, residual, activation. Finds; stores nothing.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "targets/cuda/lowering/graph_context.h"
+#include "targets/cuda/program.h"
+
+namespace pajamas::cuda {
+
+struct Product {
+  enum class Kind { kConv, kMatMul, kAttention };
+  Kind kind = Kind::kConv;
+  int anchor = -1;         ///< The node whose attributes count (Conv, MatMul, Gemm, Softmax, Attention).
+  std::vector<int> nodes;  ///< All that it computes, ascending.
+  std::string a;           ///< Convolution: x; product: a; attention: q.
+  std::string b;           ///< Weights; b; k.
+  std::string v;           ///< Attention only.
+  std::string mask;        ///< Attention only; may be empty.
+  std::string bias;
+  std::string residual;
+  std::string output;
+  bool is_residual_before = false;
+  bool is_k_transposed = false;  ///< Attention: `b` is [..., head_dim, kv_len].
+  Activation activation;
+  float scale = 1;
+  /// A bias-only result is written dense: cuDNN takes 8 µs instead of 3 to write a slice without an activation (H200).
+  bool may_write_slice() const {
+    return kind != Kind::kConv || activation.kind != ActivationKind::kNone || !residual.empty();
+  }
+};
+
+/// All products of the graph, in the order of their nodes. `fuses` false: each takes its own node only.
+std::vector<Product> find_products(const GraphContext& graph, bool fuses);
+
+struct ActivationMatch {
+  Activation activation;
+  std::vector<int> nodes;
+  std::string output;
+};
+
+/// The largest set of nodes behind `value` that computes one activation of it and that nothing else looks into. Tells
+/// spellings apart by their values: GELU, SiLU, HardSwish and Mish may be written in any way.
+std::optional<ActivationMatch> match_activation(const GraphContext& graph, const std::string& value);
+
+}  // namespace pajamas::cuda
