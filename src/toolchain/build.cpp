@@ -66,6 +66,12 @@ std::vector<ManifestTensor> describe(const std::vector<TensorInfo>& tensors) {
   return result;
 }
 
+/// The engine was built, but computes something else. Its own type, because another precision may mend it.
+class ProofFailed : public Error {
+ public:
+  using Error::Error;
+};
+
 void require_proof(const Proof& proof, const BuildRequest& request, const std::string& part) {
   if (proof.is_passed) return;
   const std::string text = "the built engine does not compute what the model computes: " + proof.summary;
@@ -73,9 +79,9 @@ void require_proof(const Proof& proof, const BuildRequest& request, const std::s
     log().warn("{} (kept because --accept-unproven was given)", text);
     return;
   }
-  throw Error(ErrorKind::kUnsupported, text, request.source.string() + (part == "model" ? "" : ", part " + part),
-              "try --precision fp32, keep the named operators in float32 with --keep-fp32, or accept it with "
-              "--accept-unproven");
+  throw ProofFailed(ErrorKind::kUnsupported, text, request.source.string() + (part == "model" ? "" : ", part " + part),
+                    "try --precision fp32, keep the named operators in float32 with --keep-fp32, or accept it with "
+                    "--accept-unproven");
 }
 
 }  // namespace
@@ -142,7 +148,7 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
                 support.remedy);
   }
   const CompiledPart compiled = clock.timed("compile", [&] {
-    return target.compile({lowered.model, plan, part.name, folder, progress});
+    return target.compile({lowered.model, plan, part.name, folder, progress, request.timing_cache});
   });
   if (imported.task.name != "none") {
     find_task(imported.task.name).check(imported.task, part.name, compiled.inputs, compiled.outputs);
@@ -175,16 +181,9 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
   result.manifest.parts.push_back(std::move(described));
 }
 
-}  // namespace
-
-BuildResult build(const BuildRequest& request) {
+/// Builds under a plan that leaves nothing open. Throws ProofFailed beside what build() throws.
+BuildResult build_resolved(const BuildRequest& request, const BuildPlan& plan) {
   const Progress& progress = request.progress;
-  const Target& target = find_target(request.plan.target);
-  if (!request.timing_cache.empty() && request.plan.target != "cuda") {
-    throw Error(ErrorKind::kUsage, "the target " + request.plan.target + " chooses nothing by time", "--timing-cache",
-                "leave --timing-cache out, or build with --target cuda");
-  }
-  const BuildPlan plan = target.resolve(request.plan);
   StepClock clock;
 
   ImportedModel imported = clock.timed("import", [&] { return import_model(request.source, request.hints, progress); });
@@ -220,6 +219,8 @@ BuildResult build(const BuildRequest& request) {
       manifest.files.push_back({file.name, file.role, {}, 0});
     }
     clock.timed("pack", [&] { write_bundle(staged, manifest); });
+  } catch (const ProofFailed&) {
+    throw;
   } catch (const Error& error) {
     throw staged.described(error);
   } catch (const fs::filesystem_error& error) {
@@ -229,6 +230,33 @@ BuildResult build(const BuildRequest& request) {
   result.bundle = staged.target();
   result.steps = clock.take();
   return result;
+}
+
+}  // namespace
+
+BuildResult build(const BuildRequest& request) {
+  const Target& target = find_target(request.plan.target);
+  if (!request.timing_cache.empty() && request.plan.target != "cuda") {
+    throw Error(ErrorKind::kUsage, "the target " + request.plan.target + " chooses nothing by time", "--timing-cache",
+                "leave --timing-cache out, or build with --target cuda");
+  }
+  const BuildPlan plan = target.resolve(request.plan);
+  try {
+    return build_resolved(request, plan);
+  } catch (const ProofFailed& failure) {
+    // "auto" promises the fastest precision that stays accurate, and this one did not.
+    if (request.plan.precision != Precision::kAuto) throw;
+    request.progress.step("Building again in float32: the faster precision failed its proof");
+    BuildRequest exact = request;
+    exact.plan.precision = Precision::kFp32;
+    BuildResult result = build_resolved(exact, target.resolve(exact.plan));
+    const std::string note =
+        "--precision auto chose fp32, because the faster one was not accurate enough: " + failure.message() +
+        " (name the precision with --accept-unproven to keep it)";
+    log().warn("{}", note);
+    result.notes.insert(result.notes.begin(), note);
+    return result;
+  }
 }
 
 }  // namespace pajamas
