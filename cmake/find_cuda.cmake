@@ -52,6 +52,7 @@ endif()
 
 # Programs that need the whole target are built where all of it is there.
 set(PAJAMAS_IS_CUDA_COMPLETE OFF)
-if(PAJAMAS_HAS_CUDA AND EXISTS ${CMAKE_SOURCE_DIR}/src/targets/cuda/lowering/lower.cpp)
+if(PAJAMAS_HAS_CUDA AND EXISTS ${CMAKE_SOURCE_DIR}/src/targets/cuda/lowering/lower.cpp
+   AND EXISTS ${CMAKE_SOURCE_DIR}/src/targets/cuda/loops/loops.cpp)
   set(PAJAMAS_IS_CUDA_COMPLETE ON)
 endif()
