@@ -45,11 +45,12 @@ constexpr Names<ImageInput::Resize, 5> kResizes{{{ImageInput::Resize::kStretch, 
 constexpr Names<ImageInput::Interpolation, 3> kInterpolations{{{ImageInput::Interpolation::kNearest, "nearest"},
                                                                {ImageInput::Interpolation::kBilinear, "bilinear"},
                                                                {ImageInput::Interpolation::kBicubic, "bicubic"}}};
-constexpr Names<DetectionHead, 7> kHeads{{{DetectionHead::kYoloV5, "yolov5"},
+constexpr Names<DetectionHead, 8> kHeads{{{DetectionHead::kYoloV5, "yolov5"},
                                           {DetectionHead::kYoloV8, "yolov8"},
                                           {DetectionHead::kYoloEndToEnd, "yolo_end2end"},
                                           {DetectionHead::kYolox, "yolox"},
                                           {DetectionHead::kRtdetr, "rtdetr"},
+                                          {DetectionHead::kRtdetrEndToEnd, "rtdetr_end2end"},
                                           {DetectionHead::kSsd, "ssd"},
                                           {DetectionHead::kFasterRcnn, "faster_rcnn"}}};
 using Activation = ClassificationFacts::Activation;

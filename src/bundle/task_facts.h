@@ -49,8 +49,9 @@ enum class DetectionHead {
   kYolox,         ///< [batch, boxes, 5 + classes] in grid units per stride 8, 16, 32, to be decoded.
   kRtdetr,        ///< Boxes [batch, queries, 4] (cx, cy, w, h in 0..1) and logits or scores [batch, queries, classes];
                   ///< without a scores_output both in one: [batch, queries, 4 + classes].
-  kSsd,           ///< Box encodings [batch, anchors, 1, 4] and class scores [batch, anchors, 1 + classes].
-  kFasterRcnn,    ///< boxes [n, 4] in pixels of the input, labels [n], scores [n]; NMS inside the model.
+  kRtdetrEndToEnd,  ///< [batch, queries, 6]: cx, cy, w, h in 0..1, score, class (Ultralytics' RT-DETR since 2026).
+  kSsd,             ///< Box encodings [batch, anchors, 1, 4] and class scores [batch, anchors, 1 + classes].
+  kFasterRcnn,      ///< boxes [n, 4] in pixels of the input, labels [n], scores [n]; NMS inside the model.
 };
 
 /// Anchors of the TensorFlow object detection API's SSD anchor generator, and its box coder.
@@ -127,8 +128,8 @@ TaskFacts task_of(DetectionFacts facts);
 TaskFacts task_of(ClassificationFacts facts);
 TaskFacts task_of(EmbeddingFacts facts);
 
-const char* to_string(
-    DetectionHead head) noexcept;  ///< "yolov5", "yolov8", "yolo_end2end", "yolox", "rtdetr", "ssd", "faster_rcnn"
+const char* to_string(DetectionHead head) noexcept;  ///< "yolov5", "yolov8", "yolo_end2end", "yolox", "rtdetr",
+                                                     ///< "rtdetr_end2end", "ssd", "faster_rcnn"
 /// Throws Error{kUsage} for an unknown name, listing the known ones.
 DetectionHead parse_detection_head(const std::string& name);
 

@@ -31,7 +31,8 @@ namespace {
                   (interface.image ? "its outputs do not fit: " + interface.describe_outputs()
                                    : std::string("it has no input for pictures")),
               "",
-              "name another head (yolov5, yolov8, yolo_end2end, yolox, rtdetr, ssd, faster_rcnn) with --head, or build "
+              "name another head (yolov5, yolov8, yolo_end2end, yolox, rtdetr, rtdetr_end2end, ssd, faster_rcnn) with "
+              "--head, or build "
               "without a task with --task none");
 }
 

@@ -121,6 +121,13 @@ void add_rtdetr(const Evidence& e, std::vector<Candidate>& candidates) {
   candidates.push_back({DetectionHead::kRtdetr, num_classes, known_strides().front()});
 }
 
+/// Ultralytics' RT-DETR of 2026 picks the best pairs of query and class itself. Where two classes could be meant as
+/// well, both heads stay open, unless the file says that it is end to end.
+void add_rtdetr_end_to_end(const Evidence& e, std::vector<Candidate>& candidates) {
+  if (!e.is_rtdetr || e.extent2 != 6) return;
+  candidates.push_back({DetectionHead::kRtdetrEndToEnd, e.num_named.value_or(0), known_strides().front()});
+}
+
 std::vector<Candidate> candidates_of(const Evidence& evidence) {
   std::vector<Candidate> candidates;
   // Text recognisers and token classifiers have one output of rank 3 too, but end in Softmax; and every detector here
@@ -129,8 +136,9 @@ std::vector<Candidate> candidates_of(const Evidence& evidence) {
   for (const auto& extent : {evidence.height_px, evidence.width_px}) {
     if (extent && *extent % 32 != 0) return candidates;
   }
-  if (evidence.is_end2end && !evidence.is_rtdetr && evidence.extent2 == 6) {
+  if (evidence.is_end2end && evidence.extent2 == 6) {
     add_end_to_end(evidence, candidates);
+    add_rtdetr_end_to_end(evidence, candidates);
     return candidates;
   }
   add_yolov8(evidence, candidates);
@@ -138,6 +146,7 @@ std::vector<Candidate> candidates_of(const Evidence& evidence) {
   add_yolox(evidence, candidates);
   add_end_to_end(evidence, candidates);
   add_rtdetr(evidence, candidates);
+  add_rtdetr_end_to_end(evidence, candidates);
   return candidates;
 }
 
@@ -244,7 +253,6 @@ std::optional<TaskFacts> recognise_row_detector(const Model& model, const Import
   // Segmentation, pose and oriented boxes have more values a row than detection: the file's own word keeps them out.
   const bool is_other_task = !published.ultralytics_task.empty() && published.ultralytics_task != "detect";
   if (!evidence.is_rank_known || is_other_task) return std::nullopt;
-  if (evidence.is_rtdetr && evidence.is_end2end) return std::nullopt;
   std::vector<Candidate> candidates = candidates_of(evidence);
   if (candidates.size() > 1) {
     const auto num_labels = static_cast<std::int64_t>(published.labels_of_user.size());

@@ -1,4 +1,5 @@
-// RT-DETR as ONNX: with two outputs "pred_boxes" and "logits" (transformers), or both in one (Ultralytics).
+// RT-DETR as ONNX: with two outputs "pred_boxes" and "logits" (transformers), or both in one, as
+// classes or, since 2026, as finished rows (Ultralytics).
 // Exports that scale the boxes themselves by a second input with the picture's size are not taken.
 #include "models/rtdetr/rtdetr.h"
 
@@ -47,7 +48,7 @@ class Rtdetr : public ModelDefinition {
     image.height_px = 640;
     image.resize = ImageInput::Resize::kStretch;
     if (auto facts = recognise_two_outputs(model, hints, image)) return facts;
-    return recognise_row_detector(model, hints, {DetectionHead::kRtdetr}, image);
+    return recognise_row_detector(model, hints, {DetectionHead::kRtdetr, DetectionHead::kRtdetrEndToEnd}, image);
   }
 
  private:

@@ -32,7 +32,8 @@ std::unique_ptr<DetectionHeadDecoder> make_head_decoder(const DetectionFacts& fa
     case DetectionHead::kYoloV5:
     case DetectionHead::kYoloV8:
     case DetectionHead::kYoloEndToEnd:
-    case DetectionHead::kYolox: return make_yolo_decoder(facts);
+    case DetectionHead::kYolox:
+    case DetectionHead::kRtdetrEndToEnd: return make_yolo_decoder(facts);
     case DetectionHead::kSsd: return make_ssd_decoder(facts);
     case DetectionHead::kRtdetr: return make_rtdetr_decoder(facts);
     case DetectionHead::kFasterRcnn: return make_faster_rcnn_decoder(facts);

@@ -48,7 +48,8 @@ std::unique_ptr<DetectionHeadDecoder> make_head_decoder(const DetectionFacts& fa
 bool needs_suppression(DetectionHead head) noexcept;
 
 // The decoders by family; make_head_decoder chooses.
-std::unique_ptr<DetectionHeadDecoder> make_yolo_decoder(const DetectionFacts& facts);         // yolo_heads.cpp
+std::unique_ptr<DetectionHeadDecoder> make_yolo_decoder(
+    const DetectionFacts& facts);  // yolo_heads.cpp, RT-DETR's finished rows too
 std::unique_ptr<DetectionHeadDecoder> make_ssd_decoder(const DetectionFacts& facts);          // ssd_head.cpp
 std::unique_ptr<DetectionHeadDecoder> make_rtdetr_decoder(const DetectionFacts& facts);       // query_heads.cpp
 std::unique_ptr<DetectionHeadDecoder> make_faster_rcnn_decoder(const DetectionFacts& facts);  // query_heads.cpp

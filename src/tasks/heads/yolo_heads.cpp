@@ -190,9 +190,11 @@ class YoloRowsDecoder : public DetectionHeadDecoder {
   DetectionFacts facts_;
 };
 
-class YoloEndToEndDecoder : public DetectionHeadDecoder {
+/// Rows of a finished box, its score and its class. YOLO gives the corners in pixels of the input, RT-DETR center and
+/// size as parts of it.
+class EndToEndDecoder : public DetectionHeadDecoder {
  public:
-  explicit YoloEndToEndDecoder(DetectionFacts facts) : facts_(std::move(facts)) {}
+  explicit EndToEndDecoder(DetectionFacts facts) : facts_(std::move(facts)) {}
 
   BoxCandidates decode(const HeadRequest& request) const override {
     const HeadRows rows = rows_of(request, request.boxes, 2, facts_.head);
@@ -210,13 +212,21 @@ class YoloEndToEndDecoder : public DetectionHeadDecoder {
                         ", which is none of " + std::to_string(facts_.num_classes) + " classes",
                     {}, "name the head the model really has with --head when building");
       }
-      add_checked(candidates, request.boxes, facts_.head, {row[0], row[1], row[2], row[3]}, row[4],
+      add_checked(candidates, request.boxes, facts_.head, box_of(row, request), row[4],
                   static_cast<std::int32_t>(class_index));
     }
     return candidates;
   }
 
  private:
+  BoxXyxyPx box_of(const float* row, const HeadRequest& request) const {
+    if (facts_.head == DetectionHead::kYoloEndToEnd) return {row[0], row[1], row[2], row[3]};
+    const auto width = static_cast<float>(request.canvas_width_px);
+    const auto height = static_cast<float>(request.canvas_height_px);
+    return {(row[0] - row[2] / 2) * width, (row[1] - row[3] / 2) * height, (row[0] + row[2] / 2) * width,
+            (row[1] + row[3] / 2) * height};
+  }
+
   DetectionFacts facts_;
 };
 
@@ -225,7 +235,8 @@ class YoloEndToEndDecoder : public DetectionHeadDecoder {
 std::unique_ptr<DetectionHeadDecoder> make_yolo_decoder(const DetectionFacts& facts) {
   switch (facts.head) {
     case DetectionHead::kYoloV8: return std::make_unique<YoloV8Decoder>(facts);
-    case DetectionHead::kYoloEndToEnd: return std::make_unique<YoloEndToEndDecoder>(facts);
+    case DetectionHead::kYoloEndToEnd:
+    case DetectionHead::kRtdetrEndToEnd: return std::make_unique<EndToEndDecoder>(facts);
     default: return std::make_unique<YoloRowsDecoder>(facts);
   }
 }

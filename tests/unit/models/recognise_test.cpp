@@ -180,6 +180,33 @@ TEST(Recognise, RtdetrOfUltralyticsInOneOutput) {
   EXPECT_FALSE(facts.is_score_logit);
 }
 
+TEST(Recognise, RtdetrOfUltralyticsInFinishedRows) {
+  const auto model_named = [](int num_names, const std::string& end2end) {
+    auto metadata = ultralytics("detect", names_of(num_names));
+    metadata.emplace_back("head", "RTDETRDecoder");
+    if (!end2end.empty()) metadata.emplace_back("end2end", end2end);
+    auto model = model_of({1, 3, 640, 640}, {tensor_info("output0", {1, 300, 6})}, metadata);
+    add_chain(model, {"Sigmoid", "TopK", "Concat"});
+    return model;
+  };
+  for (const char* end2end : {"", "False", "True"}) {
+    const auto facts = detection_of(model_named(80, end2end));
+    EXPECT_EQ(facts.head, DetectionHead::kRtdetrEndToEnd) << end2end;
+    EXPECT_EQ(facts.num_classes, 80);
+    EXPECT_EQ(facts.labels.size(), 80u);
+    EXPECT_FALSE(facts.is_score_logit);
+    EXPECT_EQ(facts.image.resize, ImageInput::Resize::kStretch);
+  }
+  // With two classes the six values may be two scores as well, as the exporter wrote them before.
+  expect_error(model_named(2, ""), {}, ErrorKind::kUnsupported, "rtdetr, rtdetr_end2end");
+  EXPECT_EQ(detection_of(model_named(2, "True")).head, DetectionHead::kRtdetrEndToEnd);
+  for (const char* head : {"rtdetr", "rtdetr_end2end"}) {
+    ImportHints hints;
+    hints.head = head;
+    EXPECT_STREQ(to_string(detection_of(model_named(2, ""), hints).head), head);
+  }
+}
+
 TEST(Recognise, SsdByItsMetadata) {
   const Metadata metadata{
       {"pajamas.head", "ssd"},

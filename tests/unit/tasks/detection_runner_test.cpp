@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -275,6 +277,31 @@ TEST(DetectionHeads, RefuseWhatIsNotAProbabilityOrABox) {
   facts.is_score_logit = true;
   EXPECT_THAT(error_of(facts, filled({1, 2, 4}, 0), filled({1, 2, 2}, kNan)), HasSubstr("not a number"));
   EXPECT_THAT(error_of(facts, filled({1, 2, 4}, kNan), filled({1, 2, 2}, 50)), HasSubstr("box that is not a number"));
+}
+
+TEST(DetectionHeads, RtdetrGivesFinishedRowsInPartsOfTheInput) {
+  DetectionFacts facts = yolo_facts();
+  facts.head = DetectionHead::kRtdetrEndToEnd;
+  EXPECT_FALSE(needs_suppression(facts.head));
+  EXPECT_THAT(error_of(facts, filled({1, 300, 7}, 0)), HasSubstr("rtdetr_end2end"));
+  EXPECT_EQ(error_of(facts, filled({1, 0, 6}, 0)), "no error");
+  EXPECT_THAT(error_of(facts, filled({1, 1, 6}, 0.5F)), HasSubstr("class 0.5"));
+  HeadRequest request;
+  request.boxes = {"out", filled({1, 2, 6}, 0)};
+  const std::array<float, 6> row{0.5F, 0.25F, 0.5F, 0.125F, 0.75F, 1};
+  std::copy(row.begin(), row.end(), request.boxes.values.mutable_as<float>().begin() + 6);
+  request.canvas_width_px = 64;
+  request.canvas_height_px = 32;
+  request.score_threshold = 0.25F;
+  const auto detections = finish_detections(make_head_decoder(facts)->decode(request), letterbox(64, 32, 64, 32),
+                                            resolve_options({}, facts), facts);
+  ASSERT_EQ(detections.size(), 1U);
+  EXPECT_FLOAT_EQ(detections[0].box.x1, 16);
+  EXPECT_FLOAT_EQ(detections[0].box.y1, 6);
+  EXPECT_FLOAT_EQ(detections[0].box.x2, 48);
+  EXPECT_FLOAT_EQ(detections[0].box.y2, 10);
+  EXPECT_FLOAT_EQ(detections[0].score, 0.75F);
+  EXPECT_EQ(detections[0].class_index, 1);
 }
 
 TEST(DetectionHeads, InfiniteBoxesEndAtThePicture) {
