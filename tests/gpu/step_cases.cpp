@@ -116,7 +116,8 @@ StepCase conv_case(const ConvSpec& spec) {
     conv.epilogue.is_residual_before_activation = spec.residual == 1;
   }
   conv.epilogue.activation = spec.activation;
-  conv.y = add_image(program, "y", spec.dtype, y, spec.y_pitch, spec.y_offset);
+  conv.y = spec.is_y_row_major ? add_value(program, "y", {spec.dtype, Shape(y), row_major(y)})
+                               : add_image(program, "y", spec.dtype, y, spec.y_pitch, spec.y_offset);
   finish(result, conv);
   return result;
 }
@@ -370,6 +371,15 @@ std::vector<StepCase> step_cases() {
         .kernel = {3, 3},
         .pads = {1, 1},
         .activation = {ActivationKind::kClip, -0.5F, 0.7F}});
+  conv(
+      {.name = "row-major result", .x = {1, 64, 20, 20}, .num_channels = 80, .kernel = {1, 1}, .is_y_row_major = true});
+  conv({.name = "row-major result silu",
+        .x = {2, 32, 10, 12},
+        .num_channels = 24,
+        .kernel = {3, 3},
+        .pads = {1, 1},
+        .activation = silu,
+        .is_y_row_major = true});
   // ViT-B and Whisper.
   matmul({.name = "vit qkv", .batch = {1}, .m = 197, .n = 2304, .k = 768, .has_bias = true});
   matmul({.name = "vit out+res", .batch = {1}, .m = 197, .n = 768, .k = 768, .has_bias = true, .residual = 2});

@@ -26,6 +26,7 @@ struct ConvSpec {
   bool is_transposed = false;
   cuda::Activation activation = {};
   bool has_bias = true;
+  bool is_y_row_major = false;
   int residual = 0;  ///< 0 none, 1 before the activation, 2 after it.
   /// Channels of the buffers that x and y are slices of, and where they begin in them; 0: dense.
   std::int64_t x_pitch = 0, x_offset = 0, y_pitch = 0, y_offset = 0;

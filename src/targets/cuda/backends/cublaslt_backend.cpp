@@ -10,7 +10,7 @@
 #include "targets/cuda/backends/bound_value.h"
 #include "targets/cuda/backends/cublaslt_library.h"
 #include "targets/cuda/backends/epilogue_kernel.h"
-#include "targets/cuda/backends/product.h"
+#include "targets/cuda/backends/matrix_product.h"
 #include "targets/cuda/runtime/device_context.h"
 #include "targets/cuda/runtime/step_kernel.h"
 
@@ -97,7 +97,7 @@ struct Side {
   std::int64_t rows = 1, columns = 1, ld = 1;
 };
 
-Side side_of(const Product::Matrix& matrix, std::int64_t num_rows, std::int64_t num_columns, const char* name) {
+Side side_of(const MatrixProduct::Matrix& matrix, std::int64_t num_rows, std::int64_t num_columns, const char* name) {
   const bool rows_are_dense = num_columns == 1 || matrix.column_stride == 1;
   const bool columns_are_dense = num_rows == 1 || matrix.row_stride == 1;
   // An axis of extent 1 has any stride; the leading dimension must span the dense one.
@@ -115,7 +115,7 @@ class Setup {
  public:
   Setup(const CublasLtLibrary& library, const Program& program, const Step& step, bool is_fused)
       : library_(library), is_fused_(is_fused) {
-    const auto found = product_of(program, step);
+    const auto found = matrix_product_of(program, step);
     if (!found) refuse("no matrix product");
     product_ = *found;
     const auto dtype = [&](ValueId id) { return program.value(id).desc.dtype; };
@@ -134,10 +134,10 @@ class Setup {
     transposes_a_ = a.is_transposed;
     transposes_b_ = b.is_transposed;
     const std::int64_t batch = product_.batch.empty() ? 1 : product_.batch.back();
-    const auto batch_stride = [&](const Product::Matrix& matrix) {
+    const auto batch_stride = [&](const MatrixProduct::Matrix& matrix) {
       return matrix.batch_strides.empty() ? std::int64_t{0} : matrix.batch_strides.back();
     };
-    Product::Matrix y_matrix = product_.y;
+    MatrixProduct::Matrix y_matrix = product_.y;
     if (is_fused) {
       if (kind == ActivationKind::kRelu) {
         epilogue_ = epilogue.bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
@@ -255,7 +255,7 @@ class Setup {
     Operation operation(library_, transposes_b_, transposes_a_, epilogue_);
     if (bias_) operation.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(bias_->address(context)));
     for (std::int64_t launch = 0; launch < num_launches_; ++launch) {
-      const auto offset = [&](const Product::Matrix& matrix, std::int64_t element_bytes) {
+      const auto offset = [&](const MatrixProduct::Matrix& matrix, std::int64_t element_bytes) {
         std::int64_t rest = launch;
         std::int64_t sum = 0;
         for (std::size_t axis = product_.batch.size() - 1; axis-- > 0;) {
@@ -280,7 +280,8 @@ class Setup {
 
  private:
   /// Of every matrix of the batch.
-  static std::int64_t alignment(const BoundValue& bound, const Product::Matrix& matrix, std::int64_t element_bytes) {
+  static std::int64_t alignment(const BoundValue& bound, const MatrixProduct::Matrix& matrix,
+                                std::int64_t element_bytes) {
     std::int64_t alignment = bound.alignment();
     for (const std::int64_t stride : matrix.batch_strides) {
       while (stride * element_bytes % alignment != 0) alignment /= 2;
@@ -290,7 +291,7 @@ class Setup {
 
   const CublasLtLibrary& library_;
   bool is_fused_;
-  Product product_;
+  MatrixProduct product_;
   BoundValue a_, b_, y_;
   std::optional<BoundValue> bias_, residual_;
   std::int64_t element_bytes_a_ = 0, element_bytes_b_ = 0, element_bytes_y_ = 0;
@@ -385,7 +386,7 @@ class CublasLtBackend final : public Backend {
   std::vector<std::unique_ptr<StepKernel>> kernels(DeviceContext& device, const Program& program, const Step& step,
                                                    int max_kernels, std::vector<std::string>& refusals) const override {
     std::vector<std::unique_ptr<StepKernel>> kernels;
-    if (max_kernels <= 0 || !product_of(program, step)) return kernels;
+    if (max_kernels <= 0 || !matrix_product_of(program, step)) return kernels;
     for (const char* spelling : {"fused", "then"}) {
       // Two launches only where one does not do.
       if (!kernels.empty()) break;

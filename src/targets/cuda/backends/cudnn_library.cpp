@@ -28,7 +28,6 @@ CudnnLibrary::CudnnLibrary(int device_index) : device_index_(device_index) {
   find_function(library, handle, "cudnnGetErrorString", get_error_string);
   find_function(library, handle, "cudnnGetLastErrorString", get_last_error_string);
   find_function(library, handle, "cudnnCreate", create);
-  find_function(library, handle, "cudnnDestroy", destroy);
   find_function(library, handle, "cudnnSetStream", set_stream);
   find_function(library, handle, "cudnnBackendCreateDescriptor", create_descriptor);
   find_function(library, handle, "cudnnBackendDestroyDescriptor", destroy_descriptor);
@@ -48,9 +47,8 @@ std::unique_ptr<CudnnLibrary> CudnnLibrary::open(int device_index) {
   return std::unique_ptr<CudnnLibrary>(new CudnnLibrary(device_index));
 }
 
-CudnnLibrary::~CudnnLibrary() {
-  for (cudnnHandle_t handle : free_handles_) destroy(handle);
-}
+// Opened once a process: when that ends, the driver may be gone before, and destroying a handle would call it.
+CudnnLibrary::~CudnnLibrary() = default;
 
 std::string CudnnLibrary::version() const { return text(get_version()); }
 

@@ -25,7 +25,6 @@ class CudnnLibrary {
   decltype(&cudnnGetErrorString) get_error_string = nullptr;
   decltype(&cudnnGetLastErrorString) get_last_error_string = nullptr;
   decltype(&cudnnCreate) create = nullptr;
-  decltype(&cudnnDestroy) destroy = nullptr;
   decltype(&cudnnSetStream) set_stream = nullptr;
   decltype(&cudnnBackendCreateDescriptor) create_descriptor = nullptr;
   decltype(&cudnnBackendDestroyDescriptor) destroy_descriptor = nullptr;

@@ -1,40 +1,40 @@
-// See product.h.
-#include "targets/cuda/backends/product.h"
+// See matrix_product.h.
+#include "targets/cuda/backends/matrix_product.h"
 
 #include <algorithm>
 
 namespace pajamas::cuda {
 namespace {
 
-std::vector<Product::Matrix*> matrices_of(Product& product) {
-  std::vector<Product::Matrix*> matrices{&product.a, &product.b, &product.y};
+std::vector<MatrixProduct::Matrix*> matrices_of(MatrixProduct& product) {
+  std::vector<MatrixProduct::Matrix*> matrices{&product.a, &product.b, &product.y};
   if (product.residual) matrices.push_back(&*product.residual);
   return matrices;
 }
 
 /// Drops axes of extent 1, merges neighbours that are one run in every matrix, and makes rows of a batch that shares b.
-void simplify(Product& product) {
+void simplify(MatrixProduct& product) {
   const auto matrices = matrices_of(product);
   for (std::size_t axis = product.batch.size(); axis-- > 0;) {
     const bool is_single = product.batch[axis] == 1;
     const bool joins_next =
         axis + 1 < product.batch.size() &&
-        std::all_of(matrices.begin(), matrices.end(), [&](const Product::Matrix* matrix) {
+        std::all_of(matrices.begin(), matrices.end(), [&](const MatrixProduct::Matrix* matrix) {
           return matrix->batch_strides[axis] == matrix->batch_strides[axis + 1] * product.batch[axis + 1];
         });
     if (!is_single && !joins_next) continue;
     if (!is_single) product.batch[axis + 1] *= product.batch[axis];
     const auto index = static_cast<std::ptrdiff_t>(axis);
     product.batch.erase(product.batch.begin() + index);
-    for (Product::Matrix* matrix : matrices) matrix->batch_strides.erase(matrix->batch_strides.begin() + index);
+    for (MatrixProduct::Matrix* matrix : matrices) matrix->batch_strides.erase(matrix->batch_strides.begin() + index);
   }
   if (product.batch.size() != 1 || product.b.batch_strides[0] != 0) return;
   const std::int64_t m = product.m;
-  const bool rows_continue = std::all_of(matrices.begin(), matrices.end(), [&](const Product::Matrix* matrix) {
+  const bool rows_continue = std::all_of(matrices.begin(), matrices.end(), [&](const MatrixProduct::Matrix* matrix) {
     return matrix == &product.b || m == 1 || matrix->batch_strides[0] == m * matrix->row_stride;
   });
   if (!rows_continue) return;
-  for (Product::Matrix* matrix : matrices) {
+  for (MatrixProduct::Matrix* matrix : matrices) {
     if (m == 1 && matrix != &product.b) matrix->row_stride = matrix->batch_strides[0];
     matrix->batch_strides.clear();
   }
@@ -42,8 +42,8 @@ void simplify(Product& product) {
   product.batch.clear();
 }
 
-Product of_matmul(const Program& program, const MatMulStep& step) {
-  Product product;
+MatrixProduct of_matmul(const Program& program, const MatMulStep& step) {
+  MatrixProduct product;
   const Shape& y = program.value(step.y).desc.extents;
   const std::size_t num_batch = y.rank() - 2;
   product.m = y[num_batch];
@@ -52,7 +52,7 @@ Product of_matmul(const Program& program, const MatMulStep& step) {
   product.batch.assign(y.begin(), y.begin() + static_cast<std::ptrdiff_t>(num_batch));
   const auto matrix = [&](ValueId id) {
     const TensorDesc& desc = program.value(id).desc;
-    Product::Matrix result;
+    MatrixProduct::Matrix result;
     result.value = id;
     result.row_stride = desc.strides[num_batch];
     result.column_stride = desc.strides[num_batch + 1];
@@ -71,7 +71,7 @@ Product of_matmul(const Program& program, const MatMulStep& step) {
   return product;
 }
 
-std::optional<Product> of_conv(const Program& program, const ConvStep& step) {
+std::optional<MatrixProduct> of_conv(const Program& program, const ConvStep& step) {
   const auto are = [](const std::vector<std::int64_t>& values, std::int64_t wanted) {
     return std::all_of(values.begin(), values.end(), [&](std::int64_t value) { return value == wanted; });
   };
@@ -83,7 +83,7 @@ std::optional<Product> of_conv(const Program& program, const ConvStep& step) {
   for (std::size_t axis = 2; axis < weights.extents.rank(); ++axis) {
     if (weights.extents[axis] != 1) return std::nullopt;
   }
-  Product product;
+  MatrixProduct product;
   const Shape& y = program.value(step.y).desc.extents;
   const std::size_t rank = y.rank();
   product.m = y[rank - 1];
@@ -94,7 +94,7 @@ std::optional<Product> of_conv(const Program& program, const ConvStep& step) {
   for (std::size_t axis = 2; axis + 1 < rank; ++axis) product.batch.push_back(y[axis]);
   const auto image = [&](ValueId id) {
     const TensorDesc& desc = program.value(id).desc;
-    Product::Matrix result;
+    MatrixProduct::Matrix result;
     result.value = id;
     result.row_stride = desc.strides[rank - 1];
     result.column_stride = desc.strides[1];
@@ -118,8 +118,8 @@ std::optional<Product> of_conv(const Program& program, const ConvStep& step) {
 
 }  // namespace
 
-std::optional<Product> product_of(const Program& program, const Step& step) {
-  std::optional<Product> product;
+std::optional<MatrixProduct> matrix_product_of(const Program& program, const Step& step) {
+  std::optional<MatrixProduct> product;
   if (const auto* matmul = std::get_if<MatMulStep>(&step.work)) product = of_matmul(program, *matmul);
   if (const auto* conv = std::get_if<ConvStep>(&step.work)) product = of_conv(program, *conv);
   if (product) simplify(*product);

@@ -10,7 +10,7 @@
 namespace pajamas::cuda {
 
 /// y[i] = a[i] · b[i] for a batch of matrices. Strides in elements.
-struct Product {
+struct MatrixProduct {
   struct Matrix {
     ValueId value = -1;
     std::int64_t row_stride = 0, column_stride = 0;
@@ -25,6 +25,6 @@ struct Product {
 };
 
 /// Nothing for steps that are no matrix product.
-std::optional<Product> product_of(const Program& program, const Step& step);
+std::optional<MatrixProduct> matrix_product_of(const Program& program, const Step& step);
 
 }  // namespace pajamas::cuda
