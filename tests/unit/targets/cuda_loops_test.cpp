@@ -1,0 +1,404 @@
+// The loop generator against the interpreter: sources are compiled as host C++ behind host_shim.h, run over their grid
+// and compared; and they are compiled by NVRTC where it is present, which needs no GPU.
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <set>
+
+#include "base/files.h"
+#include "graph/interpreter.h"
+#include "graph/shape_inference.h"
+#include "io/onnx_reader.h"
+#include "onnx.pb.h"
+#include "pajamas/error.h"
+#include "targets/cuda/loops/loops.h"
+#include "tensor/half.h"
+
+namespace pajamas::cuda {
+namespace {
+
+/// How the memory of a case's values lies.
+enum class Layout { kDense, kPermuted };
+
+struct Job {
+  std::string name;
+  LoopKernel kernel;
+  std::vector<Value> inputs, outputs;
+  std::vector<Tensor> input_values, expected;
+  double relative = 1e-4, absolute = 1e-5;
+};
+
+TensorDesc desc_of(DType type, const Shape& shape, Layout layout) {
+  TensorDesc desc{type, shape, std::vector<std::int64_t>(shape.rank(), 1)};
+  std::vector<std::size_t> order(shape.rank());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  // Channels-last, or a transposed matrix, with a gap of one element between rows.
+  if (layout == Layout::kPermuted && order.size() >= 2)
+    std::rotate(order.begin() + 1 - (order.size() == 2), order.begin() + 2 - (order.size() == 2), order.end());
+  std::int64_t stride = 1;
+  for (std::size_t i = order.size(); i-- > 0;) {
+    desc.strides[order[i]] = stride;
+    stride *= std::max<std::int64_t>(1, shape[order[i]]);
+    if (i + 1 == order.size() && layout == Layout::kPermuted) stride += 1;
+  }
+  return desc;
+}
+
+std::int64_t reach_of(const TensorDesc& desc) {
+  std::int64_t reach = 1;
+  for (std::size_t i = 0; i < desc.extents.rank(); ++i) {
+    if (desc.extents[i] == 0) return 0;
+    reach += (desc.extents[i] - 1) * desc.strides[i];
+  }
+  return reach;
+}
+
+template <typename Visit>
+void each_element(const TensorDesc& desc, const Visit& visit) {
+  const std::int64_t count = desc.extents.num_elements();
+  for (std::int64_t flat = 0; flat < count; ++flat) {
+    std::int64_t rest = flat;
+    std::int64_t at = 0;
+    for (std::size_t i = desc.extents.rank(); i-- > 0;) {
+      at += rest % desc.extents[i] * desc.strides[i];
+      rest /= desc.extents[i];
+    }
+    visit(flat, at);
+  }
+}
+
+/// A program of one loop step over all nodes of a graph.
+struct Wrapped {
+  Program program;
+  LoopStep step;
+};
+
+Wrapped wrap(const Model& model, const std::map<std::string, Tensor>& values, const std::set<std::string>& inputs,
+             const std::vector<std::string>& outputs, Layout layout, std::int64_t offset) {
+  Wrapped made;
+  made.program.opset = model.opset();
+  made.program.nodes = model.graph.nodes;
+  for (std::size_t i = 0; i < model.graph.nodes.size(); ++i) made.step.nodes.push_back(static_cast<std::int32_t>(i));
+  for (const Initializer& constant : model.graph.initializers) {
+    if (!inputs.contains(constant.name)) made.program.small_constants.push_back(constant);
+  }
+  const auto add = [&](const std::string& name, std::vector<ValueId>& list) {
+    Value value;
+    value.name = name;
+    const Tensor& tensor = values.at(name);
+    value.desc = desc_of(tensor.dtype(), tensor.shape(), layout);
+    value.offset_elements = offset;
+    list.push_back(static_cast<ValueId>(made.program.values.size()));
+    made.program.values.push_back(value);
+  };
+  for (const std::string& name : inputs) add(name, made.step.inputs);
+  for (const std::string& name : outputs) add(name, made.step.outputs);
+  return made;
+}
+
+/// Adds the jobs of a graph in all layouts and variants; false when it is refused.
+bool add_jobs(std::vector<Job>& jobs, const std::string& name, const Model& model,
+              const std::map<std::string, Tensor>& values, const std::set<std::string>& inputs,
+              const std::vector<std::string>& outputs, double relative, double absolute, std::string& reason,
+              int max_variants = 2) {
+  bool is_first = true;
+  for (const Layout layout : {Layout::kDense, Layout::kPermuted}) {
+    const Wrapped wrapped = wrap(model, values, inputs, outputs, layout, layout == Layout::kDense ? 0 : 3);
+    try {
+      const int variants = std::min(max_variants, num_loop_variants(wrapped.program, wrapped.step));
+      for (int variant = 0; variant < variants; ++variant) {
+        if (variant > 0 && layout == Layout::kPermuted && max_variants < 9) continue;
+        Job job;
+        job.name = name + (layout == Layout::kDense ? "/dense" : "/permuted") + std::to_string(variant);
+        job.kernel = make_loop_kernel(wrapped.program, wrapped.step, variant);
+        for (const ValueId id : wrapped.step.inputs) {
+          job.inputs.push_back(wrapped.program.value(id));
+          job.input_values.push_back(values.at(job.inputs.back().name));
+        }
+        for (const ValueId id : wrapped.step.outputs) {
+          job.outputs.push_back(wrapped.program.value(id));
+          job.expected.push_back(values.at(job.outputs.back().name));
+        }
+        job.relative = relative;
+        job.absolute = absolute;
+        jobs.push_back(std::move(job));
+      }
+    } catch (const Error& error) {
+      EXPECT_NE(error.kind(), ErrorKind::kInternal) << name << ": " << error.what();
+      if (!is_first && error.kind() == ErrorKind::kUnsupported) continue;
+      reason = error.what();
+      return false;
+    }
+    is_first = false;
+  }
+  return true;
+}
+
+std::filesystem::path scratch() {
+  static const std::filesystem::path made = [] {
+    char text[] = "/tmp/pajamas_loops_XXXXXX";
+    return std::filesystem::path(mkdtemp(text));
+  }();
+  return made;
+}
+
+/// Sources in one translation unit, each in a namespace of its own; the prelude is in each as it is in NVRTC's.
+void* compile(const std::vector<const Job*>& jobs, int batch) {
+  const auto stem = scratch() / ("batch" + std::to_string(batch));
+  std::ofstream file(stem.string() + ".cpp");
+  file << "#include \"targets/cuda/loops/host_shim.h\"\n";
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    std::string source = jobs[i]->kernel.source;
+    const std::string from = "extern \"C\" __global__";
+    const std::size_t at = source.find(from);
+    source.replace(at, from.size(), "__global__");
+    file << "namespace job" << i << " {\n" << source << "static void run(void* const* a) { pajamas_loop(";
+    const std::size_t count = jobs[i]->inputs.size() + jobs[i]->outputs.size();
+    for (std::size_t k = 0; k < count; ++k) {
+      file << (k == 0 ? "" : ", ") << "lp_any{a[" << k << "]}";
+    }
+    file << "); }\n}\nextern \"C\" void run" << i << "(void* const* a) { job" << i << "::run(a); }\n";
+  }
+  file.close();
+  std::string text = read_file(stem.string() + ".cpp");
+  text.insert(text.find('\n') + 1,
+              "struct lp_any { void* p; template <typename T> operator T*() const { return static_cast<T*>(p); } };\n");
+  std::ofstream(stem.string() + ".cpp") << text;
+  const std::string command = "g++ -std=c++20 -O1 -w -fPIC -shared -fno-strict-aliasing -I" PAJAMAS_SOURCE_DIR
+                              "/src -o " +
+                              stem.string() + ".so " + stem.string() + ".cpp > " + stem.string() + ".log 2>&1";
+  if (std::system(command.c_str()) != 0) {
+    ADD_FAILURE() << "the host compiler refuses " << stem << ": " << read_file(stem.string() + ".log").substr(0, 3000);
+    return nullptr;
+  }
+  return dlopen((stem.string() + ".so").c_str(), RTLD_NOW | RTLD_LOCAL);
+}
+
+double element(const Tensor& tensor, std::int64_t i) {
+  const auto at = static_cast<std::size_t>(i);
+  return tensor.dtype() == DType::kFloat64 ? tensor.as<double>()[at] : static_cast<double>(tensor.as<float>()[at]);
+}
+
+std::string run_job(const Job& job, void* library, std::size_t place) {
+  using Launch = void (*)(void (*)(void* const*), void* const*, const unsigned*, const unsigned*, int);
+  const auto launch = reinterpret_cast<Launch>(dlsym(library, "lp_host_launch"));
+  const auto run = reinterpret_cast<void (*)(void* const*)>(dlsym(library, ("run" + std::to_string(place)).c_str()));
+  if (launch == nullptr || run == nullptr) return "the kernel is not in its library";
+  std::vector<std::vector<std::byte>> memory;
+  std::vector<void*> arguments;
+  const auto allocate = [&](const Value& value) -> std::byte* {
+    const std::size_t bytes = static_cast<std::size_t>(bits_of(value.desc.dtype) / 8);
+    memory.emplace_back(bytes * static_cast<std::size_t>(reach_of(value.desc) + value.offset_elements) + 64,
+                        std::byte{0x7b});
+    auto* start = memory.back().data();
+    start += (64 - reinterpret_cast<std::uintptr_t>(start) % 64) % 64;
+    arguments.push_back(start + bytes * static_cast<std::size_t>(value.offset_elements));
+    return static_cast<std::byte*>(arguments.back());
+  };
+  memory.reserve(job.inputs.size() + job.outputs.size());
+  for (std::size_t i = 0; i < job.inputs.size(); ++i) {
+    std::byte* to = allocate(job.inputs[i]);
+    const std::size_t bytes = static_cast<std::size_t>(bits_of(job.inputs[i].desc.dtype) / 8);
+    const std::byte* from = job.input_values[i].bytes().data();
+    each_element(job.inputs[i].desc, [&](std::int64_t flat, std::int64_t at) {
+      std::memcpy(to + static_cast<std::size_t>(at) * bytes, from + static_cast<std::size_t>(flat) * bytes, bytes);
+    });
+  }
+  std::vector<const std::byte*> results;
+  for (const Value& output : job.outputs) results.push_back(allocate(output));
+  const bool has_barriers =
+      job.kernel.source.find("reduce<", job.kernel.source.find("pajamas_loop")) != std::string::npos ||
+      job.kernel.source.find("_best<", job.kernel.source.find("pajamas_loop")) != std::string::npos;
+  launch(run, arguments.data(), job.kernel.grid, job.kernel.block, has_barriers ? 1 : 0);
+  for (std::size_t i = 0; i < job.outputs.size(); ++i) {
+    Tensor found(job.outputs[i].desc.dtype, job.outputs[i].desc.extents);
+    const std::size_t bytes = static_cast<std::size_t>(bits_of(found.dtype()) / 8);
+    std::byte* to = found.mutable_bytes().data();
+    each_element(job.outputs[i].desc, [&](std::int64_t flat, std::int64_t at) {
+      std::memcpy(to + static_cast<std::size_t>(flat) * bytes, results[i] + static_cast<std::size_t>(at) * bytes,
+                  bytes);
+    });
+    Tensor wanted = job.expected[i];
+    if (wanted.shape() != found.shape() || wanted.dtype() != found.dtype()) return "another shape or type";
+    if (!is_floating_point(found.dtype())) {
+      if (std::memcmp(found.bytes().data(), wanted.bytes().data(), wanted.size_bytes()) != 0) return "integers differ";
+      continue;
+    }
+    double relative = job.relative;
+    if (found.dtype() == DType::kFloat16) relative = std::max(relative, 2e-3);
+    if (found.dtype() == DType::kBfloat16) relative = std::max(relative, 1.6e-2);
+    if (found.dtype() != DType::kFloat64) {
+      found = to_float32(found.view());
+      wanted = to_float32(wanted.view());
+    }
+    for (std::int64_t k = 0; k < wanted.num_elements(); ++k) {
+      const double a = element(found, k);
+      const double b = element(wanted, k);
+      const bool is_equal =
+          (std::isnan(a) && std::isnan(b)) || a == b || std::abs(a - b) <= job.absolute + relative * std::abs(b);
+      if (!is_equal) {
+        return std::to_string(a) + " instead of " + std::to_string(b) + " at element " + std::to_string(k);
+      }
+    }
+  }
+  return {};
+}
+
+void run_all(const std::vector<Job>& jobs, int first_batch) {
+  constexpr std::size_t kBatch = 60;
+  int wrong = 0;
+  for (std::size_t start = 0; start < jobs.size(); start += kBatch) {
+    std::vector<const Job*> batch;
+    for (std::size_t i = start; i < std::min(jobs.size(), start + kBatch); ++i) batch.push_back(&jobs[i]);
+    void* library = compile(batch, first_batch + static_cast<int>(start / kBatch));
+    if (library == nullptr) continue;
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      const std::string difference = run_job(*batch[i], library, i);
+      if (difference.empty()) continue;
+      if (++wrong <= 40) ADD_FAILURE() << batch[i]->name << ": " << difference;
+    }
+  }
+  std::printf("%zu kernels, %d wrong\n", jobs.size(), wrong);
+}
+
+Tensor read_tensor(const std::filesystem::path& path) {
+  onnx::TensorProto proto;
+  if (!proto.ParseFromString(read_file(path))) throw Error(ErrorKind::kBadInput, "not a TensorProto", path.string());
+  Tensor tensor(static_cast<DType>(proto.data_type()),
+                Shape(std::vector<std::int64_t>(proto.dims().begin(), proto.dims().end())));
+  const auto bytes = tensor.mutable_bytes();
+  std::memcpy(bytes.data(), proto.raw_data().data(), std::min(bytes.size(), proto.raw_data().size()));
+  return tensor;
+}
+
+/// NVRTC, opened at run time: compiling needs no GPU.
+class Nvrtc {
+ public:
+  Nvrtc() {
+    for (const char* name : {"libnvrtc.so.13", "libnvrtc.so", "/usr/local/cuda/lib/libnvrtc.so.13",
+                             "/usr/local/cuda/lib64/libnvrtc.so.13"}) {
+      if (library_ = dlopen(name, RTLD_NOW); library_ != nullptr) break;
+    }
+  }
+  bool is_there() const { return library_ != nullptr; }
+  /// Empty when it compiles.
+  std::string compile(const std::string& source, const char* arch) const {
+    void* program = nullptr;
+    find<int (*)(void**, const char*, const char*, int, const char* const*, const char* const*)>("nvrtcCreateProgram")(
+        &program, source.c_str(), "loop.cu", 0, nullptr, nullptr);
+    const char* options[] = {arch, "--std=c++17"};
+    const int status = find<int (*)(void*, int, const char* const*)>("nvrtcCompileProgram")(program, 2, options);
+    std::string log;
+    if (status != 0) {
+      std::size_t size = 0;
+      find<int (*)(void*, std::size_t*)>("nvrtcGetProgramLogSize")(program, &size);
+      log.resize(size + 1);
+      find<int (*)(void*, char*)>("nvrtcGetProgramLog")(program, log.data());
+      log = "failed: " + log;
+    }
+    find<int (*)(void**)>("nvrtcDestroyProgram")(&program);
+    return log;
+  }
+
+ private:
+  template <typename Function>
+  Function find(const char* name) const {
+    return reinterpret_cast<Function>(dlsym(library_, name));
+  }
+  void* library_ = nullptr;
+};
+
+/// A spread of the sources, all of them with PAJAMAS_NVRTC_ALL set.
+void compile_for_gpus(const std::vector<Job>& jobs, std::size_t stride) {
+  const Nvrtc nvrtc;
+  if (!nvrtc.is_there()) {
+    std::printf("NVRTC is not on this machine: %zu sources were not compiled for GPUs\n", jobs.size());
+    return;
+  }
+  if (std::getenv("PAJAMAS_NVRTC_ALL") != nullptr) stride = 1;
+  int count = 0;
+  int wrong = 0;
+  for (std::size_t i = 0; i < jobs.size(); i += stride, ++count) {
+    const char* arch = i / stride % 2 == 0 ? "--gpu-architecture=sm_90" : "--gpu-architecture=sm_89";
+    const std::string log = nvrtc.compile(jobs[i].kernel.source, arch);
+    if (!log.empty() && ++wrong <= 10) ADD_FAILURE() << jobs[i].name << " for " << arch << " " << log.substr(0, 600);
+  }
+  std::printf("%d sources compiled by NVRTC, %d refused\n", count, wrong);
+}
+
+TEST(CudaLoops, ConformanceCases) {
+  const std::filesystem::path folder = std::filesystem::path(PAJAMAS_DEPS_DIR) / "conformance";
+  if (!std::filesystem::exists(folder / "cases.json")) GTEST_SKIP() << "no conformance cases under .deps";
+  const nlohmann::json json = nlohmann::json::parse(read_file(folder / "cases.json"));
+  std::vector<Job> jobs;
+  std::map<std::string, int> refused;
+  int taken = 0;
+  for (const nlohmann::json& entry : json.at("cases")) {
+    const std::string name = entry.at("name");
+    try {
+      Model model = read_onnx(folder / name / "model.onnx");
+      if (model.graph.nodes.size() != 1) continue;
+      std::map<std::string, Tensor> values;
+      std::size_t k = 0;
+      for (const ValueInfo& input : model.graph.inputs) {
+        if (!entry.at("inputs").at(k).is_null()) {
+          values[input.name] = read_tensor(folder / name / entry.at("inputs").at(k).get<std::string>());
+        }
+        ++k;
+      }
+      std::vector<std::string> outputs;
+      k = 0;
+      for (const ValueInfo& output : model.graph.outputs) {
+        values[output.name] = read_tensor(folder / name / entry.at("outputs").at(k++).get<std::string>());
+        outputs.push_back(output.name);
+      }
+      // Integer inputs past the first are what models have as constants; indices and conditions stay inputs.
+      std::set<std::string> inputs;
+      const Node& node = model.graph.nodes[0];
+      const bool is_indexed = node.op_type.starts_with("Gather") || node.op_type == "Where" || node.op_type == "OneHot";
+      for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+        const std::string& input = node.inputs[i];
+        if (input.empty() || !values.contains(input)) continue;
+        const Tensor& tensor = values.at(input);
+        const bool is_attribute =
+            i > 0 && !is_indexed &&
+            (tensor.dtype() == DType::kInt64 || node.op_type == "Resize" || node.op_type == "Upsample") &&
+            tensor.shape().rank() <= 1 && node.op_type != "Add" && node.op_type != "Pow" && node.op_type != "Mod";
+        const bool is_number =
+            node.op_type == "Range" || (node.op_type == "OneHot" && i == 1) || node.op_type == "ConstantOfShape";
+        if (is_attribute || is_number) {
+          model.graph.set_initializer(input, tensor);
+        } else {
+          inputs.insert(input);
+        }
+      }
+      std::string reason;
+      if (add_jobs(jobs, name, model, values, inputs, outputs, std::max(1e-3, entry.at("rtol").get<double>()),
+                   std::max(1e-5, entry.at("atol").get<double>()), reason, 1)) {
+        ++taken;
+      } else {
+        ++refused[node.op_type];
+      }
+    } catch (const std::exception&) {  // not a tensor, or a type that the reader refuses
+      ++refused["(not read)"];
+    }
+  }
+  std::string list;
+  for (const auto& [type, count] : refused) list += " " + type + ":" + std::to_string(count);
+  std::printf("%d cases taken; refused:%s\n", taken, list.c_str());
+  EXPECT_GT(taken, 700);
+  run_all(jobs, 0);
+  compile_for_gpus(jobs, 30);
+}
+
+}  // namespace
+}  // namespace pajamas::cuda
