@@ -400,5 +400,167 @@ TEST(CudaLoops, ConformanceCases) {
   compile_for_gpus(jobs, 30);
 }
 
+/// A small graph by hand: nodes in order, every input float of one type.
+struct Builder {
+  Model model;
+  std::map<std::string, Tensor> feeds;
+  std::mt19937 random{20240229};
+
+  Builder() {
+    model.ir_version = 10;
+    model.opset_imports = {{"", 20}};
+  }
+  void input(const std::string& name, DType type, const Shape& shape) {
+    Tensor values(DType::kFloat32, shape);
+    std::normal_distribution<float> normal(0, 1.5F);
+    for (float& value : values.mutable_as<float>()) value = normal(random);
+    feeds[name] = type == DType::kFloat32 ? values : from_float32(values.view(), type);
+    ValueInfo info;
+    info.name = name;
+    ValueType value_type;
+    value_type.dtype = type;
+    value_type.shape.emplace();
+    for (const std::int64_t extent : shape) value_type.shape->push_back(Dimension::known(extent));
+    info.type = value_type;
+    model.graph.inputs.push_back(info);
+  }
+  void constant(const std::string& name, const std::vector<std::int64_t>& values) {
+    model.graph.set_initializer(name, Tensor::of<std::int64_t>({static_cast<std::int64_t>(values.size())}, values));
+  }
+  Node& node(const std::string& type, std::vector<std::string> inputs, const std::string& output) {
+    Node made;
+    made.op_type = type;
+    made.inputs = std::move(inputs);
+    made.outputs = {output};
+    model.graph.nodes.push_back(std::move(made));
+    return model.graph.nodes.back();
+  }
+  void output(const std::string& name) {
+    ValueInfo info;
+    info.name = name;
+    model.graph.outputs.push_back(info);
+  }
+  static Tensor from_float32(const TensorView& view, DType type) {
+    Tensor made(type, view.shape);
+    const auto from = view.as<float>();
+    auto* to = reinterpret_cast<std::uint16_t*>(made.mutable_bytes().data());
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      to[i] = type == DType::kFloat16 ? float16_from_float(from[i]) : bfloat16_from_float(from[i]);
+    }
+    return made;
+  }
+  void add(std::vector<Job>& jobs, const std::string& name, double relative = 1e-4, double absolute = 1e-5) {
+    RunOptions options;
+    options.has_all_values = true;
+    const auto values = run_graph(model, feeds, options);
+    std::map<std::string, Tensor> all = feeds;
+    for (const auto& [key, value] : values) all[key] = value;
+    std::set<std::string> inputs;
+    for (const auto& [key, value] : feeds) inputs.insert(key);
+    std::vector<std::string> outputs;
+    for (const ValueInfo& info : model.graph.outputs) outputs.push_back(info.name);
+    std::string reason;
+    EXPECT_TRUE(add_jobs(jobs, name, model, all, inputs, outputs, relative, absolute, reason, 9)) << name << reason;
+  }
+};
+
+TEST(CudaLoops, FusedChains) {
+  std::vector<Job> jobs;
+  for (const DType type : {DType::kFloat32, DType::kFloat16, DType::kBfloat16}) {
+    const std::string suffix = std::string("/") + to_string(type);
+    // Values in registers are not rounded, the interpreter's are: what separates them is a few roundings.
+    const double absolute = type == DType::kFloat32 ? 1e-5 : type == DType::kFloat16 ? 2e-2 : 1.5e-1;
+    for (const std::int64_t width : {1, 7, 64, 197, 768, 1500}) {
+      if (type == DType::kBfloat16 && width != 7 && width != 768) continue;  // as float16 but for the conversion
+      Builder b;
+      b.input("x", type, {3, 5, width});
+      b.input("residual", type, {3, 5, width});
+      b.input("scale", type, {width});
+      b.input("bias", type, {width});
+      b.node("Add", {"x", "residual"}, "sum");
+      b.node("LayerNormalization", {"sum", "scale", "bias"}, "normal");
+      b.node("Gelu", {"normal"}, "y");
+      b.output("sum");
+      b.output("y");
+      b.add(jobs, "layer_normalization" + std::to_string(width) + suffix, 2e-4, absolute * 3);
+      Builder s;
+      s.input("x", type, {2, 4, 3, width});
+      s.input("mask", type, {2, 1, 1, width});
+      s.node("Add", {"x", "mask"}, "masked");
+      s.node("Softmax", {"masked"}, "y");
+      s.output("y");
+      s.add(jobs, "softmax" + std::to_string(width) + suffix, 2e-4, absolute);
+      Builder c;
+      c.input("x", type, {2, 33, width});
+      c.node("Relu", {"x"}, "r");
+      c.node("Softmax", {"r"}, "y").set_attribute("axis", std::int64_t{1});
+      c.output("y");
+      c.add(jobs, "column_softmax" + std::to_string(width) + suffix, 2e-4, absolute);
+    }
+    for (const std::int64_t width : {1, 5, 16, 20}) {
+      // Heads: reshape, transpose, scale; and a concatenation of pieces of odd widths behind an activation.
+      Builder h;
+      h.input("x", type, {2, 9, 4 * width});
+      h.constant("shape", {2, 9, 4, width});
+      h.constant("flat", {2, 9, 4 * width});
+      h.node("Sigmoid", {"x"}, "gate");
+      h.node("Mul", {"x", "gate"}, "silu");
+      h.node("Reshape", {"silu", "shape"}, "heads");
+      h.node("Transpose", {"heads"}, "y").set_attribute("perm", std::vector<std::int64_t>{0, 2, 1, 3});
+      h.node("Transpose", {"y"}, "back").set_attribute("perm", std::vector<std::int64_t>{0, 2, 1, 3});
+      h.node("Reshape", {"back", "flat"}, "z");
+      h.output("y");
+      h.output("z");
+      h.add(jobs, "heads" + std::to_string(width) + suffix, 1e-4, absolute);
+      Builder c;
+      c.input("a", type, {2, width, 6, 7});
+      c.input("b", type, {2, 3, 6, 7});
+      c.input("d", type, {2, 8, 3, 7});
+      c.constant("pads", {0, 0, 1, 2, 0, 0, 2, 0});
+      c.node("Tanh", {"a"}, "t");
+      c.node("Concat", {"t", "b", "a"}, "joined").set_attribute("axis", std::int64_t{1});
+      c.node("Pad", {"joined", "pads"}, "padded");
+      c.node("Neg", {"padded"}, "y");
+      c.output("y");
+      c.add(jobs, "concat" + std::to_string(width) + suffix, 1e-4, absolute);
+      Builder p;
+      p.input("x", type, {2, width, 9, 11});
+      Node& pool = p.node("MaxPool", {"x"}, "y");
+      pool.set_attribute("kernel_shape", std::vector<std::int64_t>{5, 5});
+      pool.set_attribute("pads", std::vector<std::int64_t>{2, 2, 2, 2});
+      p.output("y");
+      p.add(jobs, "max_pool" + std::to_string(width) + suffix, 1e-4, absolute);
+      Builder g;
+      g.input("x", type, {2, 8 * width, 5, 5});
+      g.node("GlobalAveragePool", {"x"}, "y");
+      g.output("y");
+      g.add(jobs, "global_average_pool" + std::to_string(width) + suffix, 1e-4, absolute);
+    }
+  }
+  run_all(jobs, 1000);
+  compile_for_gpus(jobs, 20);
+}
+
+TEST(CudaLoops, PartitionJoinsWhatOneKernelCanDo) {
+  Builder b;
+  b.input("x", DType::kFloat32, {2, 5, 64});
+  b.input("w", DType::kFloat32, {64, 64});
+  b.input("scale", DType::kFloat32, {64});
+  b.node("Mul", {"x", "x"}, "a");
+  b.node("MatMul", {"a", "w"}, "m");
+  b.node("Add", {"m", "a"}, "sum");
+  b.node("RMSNormalization", {"sum", "scale"}, "n");
+  b.node("Sigmoid", {"n"}, "y");
+  b.output("y");
+  b.model.opset_imports = {{"", 23}};
+  const auto facts = infer_facts(b.model);
+  const std::vector<std::int32_t> free_nodes{0, 2, 3, 4};
+  const auto regions = partition_loops(b.model, *facts, free_nodes);
+  // The first product of elements feeds the matrix product: joined to what follows it would be a cycle.
+  ASSERT_EQ(regions.size(), 2U);
+  EXPECT_EQ(regions[0].nodes, (std::vector<std::int32_t>{0}));
+  EXPECT_EQ(regions[1].nodes, (std::vector<std::int32_t>{2, 3, 4}));
+}
+
 }  // namespace
 }  // namespace pajamas::cuda
