@@ -288,6 +288,22 @@ ExprId constant_of_shape(Region& region, const Node& node, std::size_t, const In
   return region.at(name, Index(tensor.shape().rank(), region.pool.constant_form(0)), kNone);
 }
 
+ExprId shape_of(Region& region, const Node& node, std::size_t, const Index& index, ExprId guard) {
+  const Shape shape = region.shape_of(node.inputs[0]);
+  if (node.op_type == "Size") return region.pool.integer(DType::kInt64, shape.num_elements());
+  const auto rank = static_cast<std::int64_t>(shape.rank());
+  const auto at = [&](std::int64_t value) {
+    return std::clamp<std::int64_t>(value < 0 ? value + rank : value, 0, rank);
+  };
+  const std::int64_t first = at(node.int_attribute("start", 0));
+  const std::int64_t last = at(node.int_attribute("end", rank));
+  if (first >= last) return region.pool.integer(DType::kInt64, 0);
+  const Tensor values =
+      Tensor::of<std::int64_t>({last - first}, std::vector<std::int64_t>(shape.begin() + first, shape.begin() + last));
+  if (last - first == 1) return region.pool.integer(DType::kInt64, shape[static_cast<std::size_t>(first)]);
+  return region.pool.load(region.add_table(values), DType::kInt64, index[0], guard);
+}
+
 ExprId eye_like(Region& region, const Node& node, std::size_t, const Index& index, ExprId) {
   ExprPool& pool = region.pool;
   const Shape shape = region.shape_of(node.outputs[0]);
@@ -485,6 +501,8 @@ void add_indexing_formulas(OperatorTable& table) {
   table["OneHot"] = {one_hot, OperatorClass::kMovement, true};
   table["Range"] = {range, OperatorClass::kSource, true};
   table["ConstantOfShape"] = {constant_of_shape, OperatorClass::kSource, true};
+  table["Shape"] = {shape_of, OperatorClass::kSource, true};
+  table["Size"] = {shape_of, OperatorClass::kSource, true};
   table["EyeLike"] = {eye_like, OperatorClass::kSource, true};
   table["Trilu"] = {trilu, OperatorClass::kPointwise, true};
 }
