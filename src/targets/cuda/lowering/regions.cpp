@@ -5,19 +5,25 @@
 #include <set>
 #include <string>
 
-#include "graph/interpreter.h"
+#include "targets/cuda/loops/loops.h"
 
 namespace pajamas::cuda {
 
 Support loop_support(const GraphContext& graph, const Node& node) {
   if (is_operator_step(node)) return Support::no("the operator has a kernel of its own", {});
-  if (can_evaluate(node, graph.opset)) return Support::yes();
-  return Support::no("the cuda target has no kernel for " + node.op_type, "use --target openvino or tensorrt");
+  return supports_loop(node, graph.opset, *graph.facts);
 }
 
-std::vector<std::vector<int>> group_regions(const GraphContext&, std::span<const std::int32_t> free_nodes, bool) {
+std::vector<std::vector<int>> group_regions(const GraphContext& graph, std::span<const std::int32_t> free_nodes,
+                                            bool fuses) {
   std::vector<std::vector<int>> regions;
-  for (const std::int32_t index : free_nodes) regions.push_back({index});
+  if (!fuses) {
+    for (const std::int32_t index : free_nodes) regions.push_back({index});
+    return regions;
+  }
+  for (const LoopRegion& region : partition_loops(graph.model, *graph.facts, free_nodes)) {
+    regions.emplace_back(region.nodes.begin(), region.nodes.end());
+  }
   return regions;
 }
 
