@@ -1,0 +1,107 @@
+// Choosing the next token of one sequence from its logits: bias, penalties, temperature, truncation, a seeded draw, and
+// log-probabilities. Knows nothing of batches, devices or text: a constraint on the next token comes as a bit mask, and
+// stop strings are text/stop_matcher.h. docs/language-sampling.md gives the order of operations and why.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+namespace pajamas {
+
+/// How to choose. The defaults sample from the model's own distribution.
+struct SamplingOptions {
+  float temperature = 1.0F;         ///< 0 to 100; 0 takes the likeliest token (greedy), and top_k ... typical_p idle.
+  std::int32_t top_k = 0;           ///< Keep the k likeliest tokens; 0: all.
+  float top_p = 1.0F;               ///< (0, 1]: keep the likeliest tokens until they hold this mass; 1: all.
+  float min_p = 0.0F;               ///< [0, 1]: keep tokens at least this many times as likely as the likeliest.
+  float typical_p = 1.0F;           ///< (0, 1]: keep the mass nearest the entropy; 1: all.
+  float repetition_penalty = 1.0F;  ///< > 0: divides positive, multiplies negative logits of prompt and output; 1: off.
+  float frequency_penalty = 0.0F;   ///< [-2, 2]: taken off a logit for every time the output holds the token.
+  float presence_penalty = 0.0F;    ///< [-2, 2]: taken off a logit once when the output holds the token.
+  std::int32_t penalty_window_tokens = -1;   ///< Penalties look at the last so many tokens; -1: all, 0: none.
+  std::map<std::int32_t, float> logit_bias;  ///< Added to the logits of these tokens; within [-100, 100].
+  std::uint64_t seed = 0;                    ///< Same seed, options, history and logits: same token.
+  std::optional<std::int32_t> num_logprobs;  ///< Absent: none. N in 0..100: the token's own and the N likeliest.
+
+  /// Throws Error{kUsage} naming the first option out of range. `vocab_size` bounds the ids of logit_bias.
+  void validate(std::int32_t vocab_size) const;
+};
+
+struct TokenLogprob {
+  std::int32_t token_id = 0;
+  float logprob = 0.0F;  ///< Natural logarithm.
+};
+
+struct SampledToken {
+  std::int32_t token_id = 0;
+  /// Log-softmax of the logits as given (before mask, bias, penalties and temperature), as OpenAI's API reports; absent
+  /// unless num_logprobs asks.
+  std::optional<float> logprob;
+  std::vector<TokenLogprob> top_logprobs;  ///< num_logprobs of them, likeliest first, ties by the lowest id.
+};
+
+/// Buffers of sample(), about 8 bytes a token of the vocabulary, shared by all samplers of one thread.
+class SamplerScratch {
+ private:
+  friend class Sampler;
+  struct Candidate {
+    float logit;
+    std::int32_t token_id;
+  };
+  std::vector<float> logits_;
+  std::vector<Candidate> candidates_;
+  std::vector<float> weights_;
+};
+
+/// The sampling state of one sequence: its options, its tokens so far, its place in the random stream. Used by one
+/// thread at a time; copyable (n > 1, preemption).
+class Sampler {
+ public:
+  /// Throws as SamplingOptions::validate. `stream` tells apart the sequences of one request (n > 1).
+  Sampler(SamplingOptions options, std::int32_t vocab_size, std::uint32_t stream = 0);
+
+  /// Tells of tokens of the prompt, which count for the repetition penalty only. Throws Error{kBadInput} for an id
+  /// outside the vocabulary.
+  void accept_prompt(std::span<const std::int32_t> token_ids);
+  /// Tells of the next token of the output, which need not be the one sampled. Moves the random stream on. Throws as
+  /// accept_prompt.
+  void accept(std::int32_t token_id);
+
+  /// The next token. `logits`: [vocab_size] float32, not modified; -inf means "never". `allowed`: empty, or one bit a
+  /// token, lowest bit first, ceil(vocab_size / 32) words, bits past the end ignored. Does not change the state: the
+  /// same call gives the same token until accept(). Ties go to the lowest id. Throws Error{kBadInput} for a NaN or +inf
+  /// logit, a size that is not the vocabulary's, and where no token is left.
+  SampledToken sample(std::span<const float> logits, SamplerScratch& scratch,
+                      std::span<const std::uint32_t> allowed = {}) const;
+
+  const SamplingOptions& options() const { return options_; }
+  std::int32_t vocab_size() const { return vocab_size_; }
+  /// Tokens of the output so far.
+  std::uint64_t position() const { return position_; }
+
+ private:
+  struct Counts {
+    std::int32_t all = 0;     // in prompt and output, within the window
+    std::int32_t output = 0;  // in the output, within the window
+  };
+  void remember(std::int32_t token_id, bool is_output);
+  bool changes_logits() const;
+  void apply_bias_and_penalties(std::span<float> logits) const;
+  std::int32_t draw(std::span<float> logits, float max_logit, SamplerScratch& scratch) const;
+  double uniform() const;
+
+  SamplingOptions options_;
+  std::int32_t vocab_size_ = 0;
+  std::uint32_t stream_ = 0;
+  std::uint64_t position_ = 0;
+  bool has_penalties_ = false;
+  std::unordered_map<std::int32_t, Counts> counts_;
+  std::vector<std::int32_t> window_;  // a ring where the window is bounded; the sign bit marks the prompt
+  std::size_t window_next_ = 0;
+};
+
+}  // namespace pajamas
