@@ -1,0 +1,88 @@
+// What a tokenizer is, as data, before it is made ready to run: the vocabulary by id and the pipeline in the notation
+// of Hugging Face's tokenizer.json. Every reader makes one of these, the bundle form stores it, and only
+// text/tokenizer.cpp turns it into something that runs.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pajamas {
+
+/// Texts by index in two arrays, so that 150,000 tokens are two allocations.
+class TextPool {
+ public:
+  void reserve(std::size_t num_texts, std::size_t num_bytes) {
+    ends_.reserve(num_texts);
+    bytes_.reserve(num_bytes);
+  }
+  void add(std::string_view text) {
+    bytes_ += text;
+    ends_.push_back(static_cast<std::uint32_t>(bytes_.size()));
+  }
+  std::size_t size() const { return ends_.size(); }
+  std::size_t num_bytes() const { return bytes_.size(); }
+  std::string_view operator[](std::size_t index) const {
+    const std::uint32_t begin = index == 0 ? 0 : ends_[index - 1];
+    return {bytes_.data() + begin, ends_[index] - begin};
+  }
+
+ private:
+  std::string bytes_;
+  std::vector<std::uint32_t> ends_;
+};
+
+/// A token that is searched for in the text itself, before any model sees it.
+struct AddedToken {
+  std::int32_t id = 0;
+  std::string content;
+  bool is_special = false;
+  bool is_single_word = false;  ///< Only where no word character is beside it.
+  bool strips_left = false;     ///< Takes the white space before it along.
+  bool strips_right = false;
+  bool is_normalized = false;  ///< Searched for in the normalised text, itself normalised.
+};
+
+/// One merge of a BPE: the pair of ids and what it becomes. Lower ranks first; equal ranks from left to right.
+struct Merge {
+  std::int32_t left = 0;
+  std::int32_t right = 0;
+  std::int32_t result = 0;
+  std::int32_t rank = 0;
+};
+
+enum class TokenizerModel : std::uint8_t { kBpe = 0, kUnigram = 1, kWordPiece = 2 };
+
+struct TokenizerDefinition {
+  std::string where;  ///< The file, for errors.
+
+  TokenizerModel model = TokenizerModel::kBpe;
+  /// The model's own tokens by id. An empty text is a gap: no token has the id.
+  TextPool tokens;
+  std::vector<double> scores;  ///< Unigram: log-probability of each token.
+  std::vector<Merge> merges;   ///< BPE.
+
+  // Settings of the models; those of other models keep their defaults.
+  std::optional<std::int32_t> model_unk_id;
+  bool uses_byte_fallback = false;        ///< Characters not in the vocabulary become tokens <0x00> … <0xFF>.
+  bool fuses_unk = false;                 ///< BPE: neighbouring unknown characters become one token.
+  bool ignores_merges = false;            ///< BPE: a word that is a token needs no merges.
+  std::string continuing_subword_prefix;  ///< BPE, WordPiece.
+  std::string end_of_word_suffix;         ///< BPE.
+  std::int32_t max_chars_per_word = 100;  ///< WordPiece: longer words are unknown.
+
+  std::vector<AddedToken> added_tokens;
+
+  // tokenizer.json's own parts; null: none.
+  nlohmann::json normalizer;
+  nlohmann::json pre_tokenizer;
+  nlohmann::json post_processor;
+  nlohmann::json decoder;
+
+  std::optional<std::int32_t> bos_id, eos_id, pad_id, unk_id;
+};
+
+}  // namespace pajamas
