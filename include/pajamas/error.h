@@ -14,12 +14,13 @@ enum class ErrorKind {
   kUnsupported,    ///< A well-formed request that a target, operator, type or version does not support. Exit code 3.
   kBadInput,       ///< A file or value given to us is damaged, missing or inconsistent. Exit code 4.
   kDeviceMissing,  ///< The device, driver or vendor library needed is not on this machine. Exit code 5.
+  kBusy,           ///< A queue is full; the same request may succeed later. Exit code 6.
   kCancelled,      ///< Stopped by the user (Ctrl-C) or a deadline. Exit code 130.
   kInternal,       ///< A fault of this program. Exit code 1.
 };
 
-/// Name as printed in messages and JSON: "usage", "unsupported", "bad_input", "device_missing", "cancelled",
-/// "internal".
+/// Name as printed in messages and JSON: "usage", "unsupported", "bad_input", "device_missing", "busy",
+/// "cancelled", "internal".
 const char* to_string(ErrorKind kind) noexcept;
 
 /// Exit code of the command line for `kind` (see ErrorKind).

@@ -9,6 +9,7 @@ const char* to_string(ErrorKind kind) noexcept {
     case ErrorKind::kUnsupported: return "unsupported";
     case ErrorKind::kBadInput: return "bad_input";
     case ErrorKind::kDeviceMissing: return "device_missing";
+    case ErrorKind::kBusy: return "busy";
     case ErrorKind::kCancelled: return "cancelled";
     case ErrorKind::kInternal: return "internal";
   }
@@ -21,6 +22,7 @@ int exit_code(ErrorKind kind) noexcept {
     case ErrorKind::kUnsupported: return 3;
     case ErrorKind::kBadInput: return 4;
     case ErrorKind::kDeviceMissing: return 5;
+    case ErrorKind::kBusy: return 6;
     case ErrorKind::kCancelled: return 130;
     case ErrorKind::kInternal: return 1;
   }

@@ -255,6 +255,51 @@ EmbeddingFacts read_embedding(const JsonReader& json) {
   return facts;
 }
 
+nlohmann::json generation_to_json(const GenerationFacts& facts) {
+  nlohmann::json defaults = {{"greedy", facts.defaults.is_greedy}};
+  const auto put = [&](const char* key, const auto& value) {
+    if (value) defaults[key] = *value;
+  };
+  put("temperature", facts.defaults.temperature);
+  put("top_k", facts.defaults.top_k);
+  put("top_p", facts.defaults.top_p);
+  put("min_p", facts.defaults.min_p);
+  put("repetition_penalty", facts.defaults.repetition_penalty);
+  nlohmann::json json = {{"part", facts.part},
+                         {"architecture", facts.architecture},
+                         {"vocab_size", facts.vocab_size},
+                         {"context_length", facts.context_length},
+                         {"stop_token_ids", facts.stop_token_ids},
+                         {"tokenizer_file", facts.tokenizer_file},
+                         {"defaults", std::move(defaults)}};
+  if (!facts.chat_template_file.empty()) json["chat_template_file"] = facts.chat_template_file;
+  return json;
+}
+
+GenerationFacts read_generation(const JsonReader& json) {
+  GenerationFacts facts;
+  facts.part = json.string("part");
+  facts.architecture = json.string("architecture");
+  facts.vocab_size = json.integer("vocab_size", 1, kMaxClasses);
+  facts.context_length = json.integer("context_length", 1, 1LL << 32);
+  for (const JsonReader& id : json.member("stop_token_ids").elements()) {
+    facts.stop_token_ids.push_back(id.as_integer(0, facts.vocab_size - 1));
+  }
+  facts.tokenizer_file = json.string("tokenizer_file");
+  facts.chat_template_file = json.string_or("chat_template_file", "");
+  const JsonReader defaults = json.member("defaults");
+  facts.defaults.is_greedy = defaults.boolean("greedy");
+  const auto number = [&](const char* key, std::optional<double>& value) {
+    if (defaults.has(key)) value = defaults.number(key);
+  };
+  number("temperature", facts.defaults.temperature);
+  if (defaults.has("top_k")) facts.defaults.top_k = defaults.integer("top_k", 0, kMaxClasses);
+  number("top_p", facts.defaults.top_p);
+  number("min_p", facts.defaults.min_p);
+  number("repetition_penalty", facts.defaults.repetition_penalty);
+  return facts;
+}
+
 TaskFacts read_task(const JsonReader& json) {
   TaskFacts facts;
   facts.name = json.string("name");
@@ -264,8 +309,11 @@ TaskFacts read_task(const JsonReader& json) {
     facts.classification = read_classification(json);
   } else if (facts.name == "embedding") {
     facts.embedding = read_embedding(json);
+  } else if (facts.name == "generation") {
+    facts.generation = read_generation(json);
   } else if (facts.name != "none") {
-    json.member("name").fail("is '" + facts.name + "', must be detection, classification, embedding or none");
+    json.member("name").fail("is '" + facts.name +
+                             "', must be detection, classification, embedding, generation or none");
   }
   return facts;
 }
@@ -290,6 +338,13 @@ TaskFacts task_of(EmbeddingFacts facts) {
   TaskFacts task;
   task.name = "embedding";
   task.embedding = std::move(facts);
+  return task;
+}
+
+TaskFacts task_of(GenerationFacts facts) {
+  TaskFacts task;
+  task.name = "generation";
+  task.generation = std::move(facts);
   return task;
 }
 
@@ -324,6 +379,7 @@ nlohmann::json to_json(const TaskFacts& facts) {
   if (facts.detection) json = detection_to_json(*facts.detection);
   if (facts.classification) json = classification_to_json(*facts.classification);
   if (facts.embedding) json = embedding_to_json(*facts.embedding);
+  if (facts.generation) json = generation_to_json(*facts.generation);
   json["name"] = facts.name;
   return json;
 }

@@ -114,19 +114,43 @@ struct EmbeddingFacts {
   double logit_scale = 1.0;    ///< exp(logit_scale) of CLIP: factor on cosine similarity before softmax.
 };
 
+/// Sampling that a publisher recommends (generation_config.json). Meaning and ranges: include/pajamas/generation.h.
+struct SamplingDefaults {
+  std::optional<double> temperature;
+  std::optional<std::int64_t> top_k;
+  std::optional<double> top_p;
+  std::optional<double> min_p;
+  std::optional<double> repetition_penalty;
+  bool is_greedy = false;  ///< The publisher samples nothing (do_sample false or absent).
+};
+
+/// A decoder-only language model (docs/language.md).
+struct GenerationFacts {
+  std::string part = "model";
+  std::string architecture;                  ///< "llama", "qwen2", ...: for reports only.
+  std::int64_t vocab_size = 0;               ///< Columns of the logits; the tokenizer may have fewer.
+  std::int64_t context_length = 0;           ///< Most tokens of a sequence, prompt and answer.
+  std::vector<std::int64_t> stop_token_ids;  ///< Any of them ends an answer; may be empty.
+  std::string tokenizer_file;
+  std::string chat_template_file;  ///< Empty: the model has no chat template.
+  SamplingDefaults defaults;
+};
+
 /// The task section of a manifest. Exactly one of the facts is set, and `name` says which ("detection",
-/// "classification", "embedding"), or none for a model whose task is not known ("none").
+/// "classification", "embedding", "generation"), or none for a model whose task is not known ("none").
 struct TaskFacts {
   std::string name = "none";
   std::optional<DetectionFacts> detection;
   std::optional<ClassificationFacts> classification;
   std::optional<EmbeddingFacts> embedding;
+  std::optional<GenerationFacts> generation;
 };
 
 /// The section with the task's name set.
 TaskFacts task_of(DetectionFacts facts);
 TaskFacts task_of(ClassificationFacts facts);
 TaskFacts task_of(EmbeddingFacts facts);
+TaskFacts task_of(GenerationFacts facts);
 
 const char* to_string(DetectionHead head) noexcept;  ///< "yolov5", "yolov8", "yolo_end2end", "yolox", "rtdetr",
                                                      ///< "rtdetr_end2end", "ssd", "faster_rcnn"

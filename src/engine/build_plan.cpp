@@ -2,6 +2,7 @@
 #include "engine/build_plan.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "pajamas/error.h"
 
@@ -22,6 +23,32 @@ Precision parse_precision(std::string_view name) {
     if (name == to_string(precision)) return precision;
   }
   throw Error(ErrorKind::kUsage, "unknown precision '" + std::string(name) + "'", {}, "use auto, fp32, fp16 or bf16");
+}
+
+namespace {
+
+constexpr std::pair<WeightFormat, const char*> kWeightFormats[] = {
+    {WeightFormat::kAsStored, "as-stored"},  {WeightFormat::kInt8, "int8"},
+    {WeightFormat::kInt8Group, "int8-g128"}, {WeightFormat::kInt4, "int4"},
+    {WeightFormat::kInt4Awq, "int4-awq"},    {WeightFormat::kFp8, "fp8"},
+};
+
+}  // namespace
+
+const char* to_string(WeightFormat format) noexcept {
+  for (const auto& [known, name] : kWeightFormats) {
+    if (known == format) return name;
+  }
+  return "as-stored";
+}
+
+WeightFormat parse_weight_format(std::string_view name) {
+  std::string known_names;
+  for (const auto& [format, known] : kWeightFormats) {
+    if (name == known) return format;
+    known_names += (known_names.empty() ? "" : ", ") + std::string(known);
+  }
+  throw Error(ErrorKind::kUsage, "unknown weight format '" + std::string(name) + "'", {}, "use one of " + known_names);
 }
 
 namespace {
@@ -54,6 +81,8 @@ nlohmann::json to_json(const std::vector<ShapeProfile>& profiles) {
 nlohmann::json to_json(const BuildPlan& plan) {
   return {{"target", plan.target},
           {"precision", to_string(plan.precision)},
+          {"weights", to_string(plan.weights)},
+          {"context_length", plan.context_length},
           {"profiles", to_json(plan.profiles)},
           {"gpu_sms", plan.gpu_sms},
           {"keep_fp32_ops", plan.keep_fp32_ops},
@@ -71,6 +100,15 @@ BuildPlan parse_build_plan(const JsonReader& json) {
   } catch (const Error& error) {
     json.member("precision").fail(error.message(), error.remedy());
   }
+  // Bundles made before the language path have neither.
+  if (json.has("weights")) {
+    try {
+      plan.weights = parse_weight_format(json.string("weights"));
+    } catch (const Error& error) {
+      json.member("weights").fail(error.message(), error.remedy());
+    }
+  }
+  plan.context_length = json.integer_or("context_length", 0, 0, 1LL << 32);
   for (const JsonReader& entry : json.member("profiles").elements()) {
     plan.profiles.push_back({entry.string("input"), read_shape(entry.member("min")), read_shape(entry.member("opt")),
                              read_shape(entry.member("max"))});

@@ -26,6 +26,21 @@ const char* to_string(Precision precision) noexcept;
 /// Throws Error{kUsage} for an unknown name, listing the known ones.
 Precision parse_precision(std::string_view name);
 
+/// How the weights of a language model's linear layers are stored; docs/language.md has the rules for the others.
+enum class WeightFormat {
+  kAsStored,   ///< As the checkpoint has them; blocks of a GGUF without loss.
+  kInt8,       ///< Symmetric, per output row.
+  kInt8Group,  ///< Symmetric, groups of 128 along the input.
+  kInt4,       ///< Asymmetric uint4, groups of 128, rounded to nearest.
+  kInt4Awq,    ///< The same after activation-aware scaling and clipping (arXiv 2306.00978); needs calibration text.
+  kFp8,        ///< E4M3 per output row.
+};
+
+/// "as-stored", "int8", "int8-g128", "int4", "int4-awq", "fp8".
+const char* to_string(WeightFormat format) noexcept;
+/// The inverse. Throws Error{kUsage} for an unknown name.
+WeightFormat parse_weight_format(std::string_view name);
+
 /// Range of shapes of one input, all of one rank; min ≤ opt ≤ max per axis. Engines are tuned for `opt`.
 struct ShapeProfile {
   std::string input;
@@ -47,10 +62,12 @@ struct BuildLimits {
 struct BuildPlan {
   std::string target;  ///< "openvino", "tensorrt", "cuda".
   Precision precision = Precision::kAuto;
-  std::vector<ShapeProfile> profiles;      ///< Empty: the shapes the model declares.
-  std::vector<std::string> gpu_sms;        ///< "sm86", ...; only for GPU targets. Sorted, no duplicates.
-  std::vector<std::string> keep_fp32_ops;  ///< Operator types kept in float32 when the precision is lower.
-  int num_threads = 0;                     ///< CPU threads for building and verifying; 0: all.
+  WeightFormat weights = WeightFormat::kAsStored;  ///< Language models only.
+  std::int64_t context_length = 0;                 ///< Language models: most tokens of a sequence; 0: the model's own.
+  std::vector<ShapeProfile> profiles;              ///< Empty: the shapes the model declares.
+  std::vector<std::string> gpu_sms;                ///< "sm86", ...; only for GPU targets. Sorted, no duplicates.
+  std::vector<std::string> keep_fp32_ops;          ///< Operator types kept in float32 when the precision is lower.
+  int num_threads = 0;                             ///< CPU threads for building and verifying; 0: all.
   BuildLimits limits;
 };
 

@@ -10,4 +10,12 @@ nlohmann::json Session::layer_times() {
               "build the model with --target cuda");
 }
 
+void Session::set_kv_cache(std::shared_ptr<KvCache>) {
+  throw Error(ErrorKind::kInternal, "this session takes no key/value cache: its engine has no paged attention");
+}
+
+std::shared_ptr<KvCache> Engine::new_kv_cache(std::int64_t) const {
+  throw Error(ErrorKind::kUnsupported, "this engine has no paged attention, so no key/value cache");
+}
+
 }  // namespace pajamas

@@ -15,6 +15,7 @@
 #include "base/cancel.h"
 #include "base/files.h"
 #include "engine/build_plan.h"
+#include "engine/kv_cache.h"
 #include "graph/graph.h"
 #include "pajamas/tensor.h"
 
@@ -61,10 +62,19 @@ struct CompileRequest {
   std::filesystem::path timing_cache = {};
 };
 
+/// How keys and values are stored.
+enum class KvPrecision {
+  kAuto,  ///< The target's fastest that keeps the bundle's tolerance.
+  kFp32,
+  kFp16,
+  kUint8,
+};
+
 /// How a loaded engine shall run.
 struct SessionOptions {
   int num_threads = 0;         ///< CPU threads; 0: the target's default (all cores).
   bool is_exact_fp32 = false;  ///< Compute in float32 whatever the bundle's precision: for verification.
+  KvPrecision kv_precision = KvPrecision::kAuto;  ///< Of engines with a cache; kFp32 under is_exact_fp32.
 };
 
 struct LoadRequest {
@@ -96,6 +106,9 @@ class Session {
   /// Computes all outputs; synchronous. Throws Error{kInternal} or Error{kDeviceMissing} when the device fails; the
   /// session may be used again afterwards.
   virtual void run() = 0;
+  /// The cache that PagedAttention reads and writes; needed before run() where Engine::kv_cache_layout() is set. Throws
+  /// Error{kInternal} for a cache of another engine, and where the engine takes none.
+  virtual void set_kv_cache(std::shared_ptr<KvCache> cache);
   /// Output `index` of the last run; the memory belongs to the session and is valid until the next run().
   virtual TensorView output(std::size_t index) const = 0;
   virtual RunTiming last_timing() const = 0;
@@ -110,6 +123,12 @@ class Engine {
   virtual ~Engine() = default;
   virtual const std::vector<TensorInfo>& inputs() const = 0;
   virtual const std::vector<TensorInfo>& outputs() const = 0;
+  /// What a block of this engine's cache is; nothing for a model without paged attention.
+  virtual const KvCacheLayout* kv_cache_layout() const { return nullptr; }
+  /// A pool of `num_blocks` blocks (1 or more), which may outlive the engine. Memory is taken as blocks are written, up
+  /// to num_blocks * block_bytes. Throws Error{kUnsupported} without a layout, Error{kDeviceMissing} naming bytes
+  /// wanted and free when it cannot fit.
+  virtual std::shared_ptr<KvCache> new_kv_cache(std::int64_t num_blocks) const;
   /// The engine outlives its sessions: each keeps a reference.
   virtual std::unique_ptr<Session> new_session() const = 0;
   /// What it runs as: {"device": "...", "precision": "bf16", ...}; for reports.
