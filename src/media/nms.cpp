@@ -5,7 +5,7 @@
 #include <bit>
 #include <numeric>
 
-#include "media/vector_clones.h"
+#include "base/vector_clones.h"
 
 namespace pajamas {
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/picture_math.h"
-#include "media/vector_clones.h"
+#include "base/vector_clones.h"
 #include "pajamas/error.h"
 
 namespace pajamas {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "media/vector_clones.h"
+#include "base/vector_clones.h"
 #include "pajamas/error.h"
 
 namespace pajamas {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <string>
 
-#include "media/vector_clones.h"
+#include "base/vector_clones.h"
 #include "pajamas/error.h"
 #include "tasks/heads/detection_head.h"
 
