@@ -46,7 +46,7 @@ void print(const BuildResult& result) {
 
 int run_build(BuildOptions& options, Context& context) {
   BuildRequest& request = options.request;
-  request.plan.precision = parse_precision(options.precision);
+  set_precision(request.plan, options.precision);
   for (const std::string& text : options.shapes) request.plan.profiles.push_back(parse_shape_option(text));
   if (!options.labels_path.empty()) request.hints.labels = read_labels(options.labels_path);
   if (!options.output.empty()) request.output = options.output;
@@ -80,7 +80,10 @@ Command add_build_command(CLI::App& app, Context& context) {
   command->add_option("model", options->request.source, "An .onnx file, or a Hugging Face checkpoint folder")
       ->required();
   command->add_option("--target", plan.target, "Who executes it: " + target_names)->required();
-  command->add_option("--precision", options->precision, "auto (default), fp32, fp16 or bf16");
+  command->add_option(
+      "--precision", options->precision,
+      "auto (default), fp32, fp16 or bf16; for language models also int8, int8-g128, int4, int4-awq or fp8 "
+      "weights");
   command->add_option("--gpu", plan.gpu_sms, "GPU generations of one engine, for example sm86,sm89,sm120")
       ->delimiter(',');
   command->add_option("--shapes", options->shapes,

@@ -51,6 +51,30 @@ WeightFormat parse_weight_format(std::string_view name) {
   throw Error(ErrorKind::kUsage, "unknown weight format '" + std::string(name) + "'", {}, "use one of " + known_names);
 }
 
+void set_precision(BuildPlan& plan, std::string_view name) {
+  plan.precision = Precision::kAuto;
+  plan.weights = WeightFormat::kAsStored;
+  std::string known = "auto, fp32, fp16, bf16";
+  for (const auto& [format, format_name] : kWeightFormats) {
+    if (format == WeightFormat::kAsStored) continue;
+    if (name == format_name) {
+      plan.weights = format;
+      return;
+    }
+    known += ", " + std::string(format_name);
+  }
+  try {
+    plan.precision = parse_precision(name);
+  } catch (const Error&) {
+    throw Error(ErrorKind::kUsage, "unknown precision '" + std::string(name) + "'", "--precision",
+                "use one of " + known);
+  }
+}
+
+const char* precision_name(const BuildPlan& plan) noexcept {
+  return plan.weights == WeightFormat::kAsStored ? to_string(plan.precision) : to_string(plan.weights);
+}
+
 namespace {
 
 Shape read_shape(const JsonReader& json) {

@@ -41,6 +41,13 @@ const char* to_string(WeightFormat format) noexcept;
 /// The inverse. Throws Error{kUsage} for an unknown name.
 WeightFormat parse_weight_format(std::string_view name);
 
+struct BuildPlan;
+/// Sets what `--precision NAME` says: an arithmetic, or a weight format, under which the arithmetic is the target's
+/// choice. Throws Error{kUsage} for an unknown name, listing all.
+void set_precision(BuildPlan& plan, std::string_view name);
+/// The name that set_precision takes for this plan: also the name of the bundle's folder.
+const char* precision_name(const BuildPlan& plan) noexcept;
+
 /// Range of shapes of one input, all of one rank; min ≤ opt ≤ max per axis. Engines are tuned for `opt`.
 struct ShapeProfile {
   std::string input;

@@ -60,6 +60,9 @@ struct CompileRequest {
   Progress progress;
   /// File of measured times to use and to add to, for targets that choose kernels by time; empty: none.
   std::filesystem::path timing_cache = {};
+  /// A file in `directory` that holds weights of `model` already (tensors that lie in this mapping): the target refers
+  /// to it instead of writing them again, and lists it among its files. Null: none.
+  std::shared_ptr<const MappedFile> weights = {};
 };
 
 /// How keys and values are stored.

@@ -102,33 +102,51 @@ std::string serialize(const Message& message) {
   return message.SerializeAsString();
 }
 
-/// Where a writer puts large initializers that do not go into the message.
+/// Where a writer puts large initializers that do not go into the message: into a file to be written, or nowhere, where
+/// they lie in a file already.
 class ExternalFile {
  public:
   ExternalFile(std::string name, std::uint64_t min_bytes) : name_(std::move(name)), min_bytes_(min_bytes) {}
+  /// Tensors within `existing` are referred to, no others are taken.
+  explicit ExternalFile(const MappedFile& existing)
+      : name_(existing.path().filename().string()), existing_(existing.bytes()), is_existing_(true) {}
 
   bool takes(const Tensor& tensor) const {
-    return tensor.dtype() != DType::kString && tensor.size_bytes() >= std::max<std::uint64_t>(min_bytes_, 1);
+    if (tensor.dtype() == DType::kString) return false;
+    const Span bytes = tensor.bytes();
+    if (is_existing_) {
+      return !bytes.empty() && bytes.data() >= existing_.data() &&
+             bytes.data() + bytes.size() <= existing_.data() + existing_.size();
+    }
+    return bytes.size() >= std::max<std::uint64_t>(min_bytes_, 1);
   }
   void add(const Tensor& tensor, onnx::TensorProto& proto) {
-    const std::uint64_t padding = (kExternalAlignment - content_.size() % kExternalAlignment) % kExternalAlignment;
-    content_.append(std::string_view(zeros_).substr(0, padding));
     proto.set_data_location(onnx::TensorProto::EXTERNAL);
     add_entry(proto, "location", name_);
-    add_entry(proto, "offset", std::to_string(content_.size()));
+    add_entry(proto, "offset", std::to_string(place(tensor.bytes())));
     add_entry(proto, "length", std::to_string(tensor.size_bytes()));
-    content_.append(tensor.bytes());
   }
   PieceList& content() { return content_; }
 
  private:
+  /// Offset of the tensor in the file, to which it is added if it is not there yet.
+  std::uint64_t place(Span bytes) {
+    if (is_existing_) return static_cast<std::uint64_t>(bytes.data() - existing_.data());
+    const std::uint64_t padding = (kExternalAlignment - content_.size() % kExternalAlignment) % kExternalAlignment;
+    content_.append(std::string_view(zeros_).substr(0, padding));
+    const std::uint64_t offset = content_.size();
+    content_.append(bytes);
+    return offset;
+  }
   static void add_entry(onnx::TensorProto& proto, const char* key, const std::string& value) {
     auto* entry = proto.add_external_data();
     entry->set_key(key);
     entry->set_value(value);
   }
   std::string name_;
-  std::uint64_t min_bytes_;
+  std::uint64_t min_bytes_ = 0;
+  Span existing_;
+  bool is_existing_ = false;
   std::string zeros_ = std::string(kExternalAlignment, '\0');
   PieceList content_;
 };
@@ -471,6 +489,19 @@ std::string serialize_onnx(const Model& model) {
 
 void write_onnx(const Model& model, const fs::path& path, const OnnxWriteOptions& options) {
   using ExternalData = OnnxWriteOptions::ExternalData;
+  const char* const too_large = "keep large constants as initializers, not as attributes";
+  if (options.existing_data != nullptr) {
+    const fs::path folder = fs::absolute(path).parent_path().lexically_normal();
+    if (fs::absolute(options.existing_data->path()).parent_path().lexically_normal() != folder) {
+      throw Error(ErrorKind::kUsage, "its weights lie in another folder: " + options.existing_data->path().string(),
+                  path.string(), "keep the model beside its weights");
+    }
+    ExternalFile external(*options.existing_data);
+    PieceList out = ModelWriter(&external).write(model);
+    if (out.size() > static_cast<std::uint64_t>(INT_MAX)) refuse_size(out.size(), too_large);
+    write_file(path, out.pieces());
+    return;
+  }
   if (options.external_data != ExternalData::kAlways) {
     PieceList out = ModelWriter(nullptr).write(model);
     if (out.size() <= static_cast<std::uint64_t>(INT_MAX)) {
@@ -488,7 +519,7 @@ void write_onnx(const Model& model, const fs::path& path, const OnnxWriteOptions
   ExternalFile external(name, options.min_external_bytes);
   PieceList out = ModelWriter(&external).write(model);
   if (out.size() > static_cast<std::uint64_t>(INT_MAX)) {
-    refuse_size(out.size(), "keep large constants as initializers, not as attributes");
+    refuse_size(out.size(), too_large);
   }
   // The data first: a model must never be seen without its weights.
   write_file(path.parent_path() / name, external.content().pieces());

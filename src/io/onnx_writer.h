@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 
+#include "base/files.h"
 #include "graph/graph.h"
 
 namespace pajamas {
@@ -19,6 +21,10 @@ struct OnnxWriteOptions {
   std::uint64_t min_external_bytes = 4096;
   /// Name of the external file, in the folder of the model; empty: "<model file name>.data".
   std::string external_data_name = {};
+  /// A file in the model's folder that holds weights already: initializers whose elements lie in this mapping are
+  /// referred to where they are, and the file is neither written nor changed; all others go into the model. Overrides
+  /// the options above.
+  std::shared_ptr<const MappedFile> existing_data = {};
 };
 
 /// The model as one ONNX message, weights included. Throws Error{kUnsupported} past 2 GiB, saying to use write_onnx.
@@ -26,7 +32,8 @@ std::string serialize_onnx(const Model& model);
 
 /// Writes the model, and its external data where the options say so, each atomically, without joining the weights in
 /// memory. Throws Error{kBadInput} with the system's reason when a file cannot be written, Error{kUsage} for an
-/// external_data_name that is no plain file name, Error{kUnsupported} past 2 GiB with kNever.
+/// external_data_name that is no plain file name or existing_data in another folder, Error{kUnsupported} past 2 GiB
+/// with kNever.
 void write_onnx(const Model& model, const std::filesystem::path& path, const OnnxWriteOptions& options = {});
 
 }  // namespace pajamas

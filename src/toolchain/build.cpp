@@ -192,7 +192,7 @@ BuildResult build_resolved(const BuildRequest& request, const BuildPlan& plan) {
   Manifest& manifest = result.manifest;
   manifest.model = folder_name(request.model_name.empty() ? imported.name : request.model_name);
   manifest.target = plan.target;
-  manifest.precision = to_string(plan.precision);
+  manifest.precision = precision_name(plan);
   manifest.plan = to_json(plan);
   manifest.task = imported.task;
   manifest.source = {{"path", fs::absolute(request.source).lexically_normal().string()},

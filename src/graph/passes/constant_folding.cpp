@@ -64,9 +64,17 @@ class Folder {
     return quantised != nullptr && quantised->dtype() == DType::kInt32;
   }
 
+  static bool is_half_weight(const Node& node, const Constants& constants) {
+    if (!node.is("Cast") || node.inputs.empty()) return false;
+    const Tensor* weight = constants.find(node.inputs[0]);
+    return weight != nullptr && is_floating_point(weight->dtype()) && bits_of(weight->dtype()) <= 16 &&
+           weight->shape().rank() >= 2;
+  }
+
   bool from_constants(const Node& node, const Constants& constants, std::vector<Tensor>& results) {
     if (!can_evaluate(node, opset_) || node.is("Constant")) return false;
     if (node.is("DequantizeLinear") && !is_quantised_bias(node, constants)) return false;
+    if (options_.keeps_half_weights && is_half_weight(node, constants)) return false;
     std::vector<const Tensor*> inputs;
     std::uint64_t input_bytes = 0;
     for (const std::string& input : node.inputs) {

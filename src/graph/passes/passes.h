@@ -17,6 +17,9 @@ PassReport normalize_constants(Model& model);
 struct FoldingOptions {
   /// Largest output that folding may add, beyond the size of the inputs it replaces.
   std::uint64_t max_added_bytes = std::uint64_t{16} << 20;
+  /// Leaves a Cast that widens a float16 or bfloat16 constant of rank 2 or more, so that weights stay as small as they
+  /// are stored. For graphs that say with such Casts how their weights are to be read (docs/language.md).
+  bool keeps_half_weights = false;
 };
 
 /// Computes nodes whose inputs are constants, and integers that follow from known extents (Shape, Size and what is

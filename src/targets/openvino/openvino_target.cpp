@@ -418,7 +418,9 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
   CompiledPart part;
   part.inputs = declared_inputs(request.model, request.plan);
   part.outputs = declared_outputs(request.model);
-  write_onnx(request.model, request.directory / engine_name);
+  OnnxWriteOptions write_options;
+  write_options.existing_data = request.weights;
+  write_onnx(request.model, request.directory / engine_name, write_options);
   part.files.push_back({engine_name, kEngineRole});
   // Weights of models past 2 GiB go into a second file.
   if (std::filesystem::exists(request.directory / (engine_name + ".data"))) {

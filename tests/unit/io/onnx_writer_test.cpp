@@ -65,6 +65,30 @@ TEST_F(OnnxWriter, PutsWeightsBesideTheModel) {
   EXPECT_EQ(serialize_onnx(read_onnx(folder_ / "n.onnx")), serialize_onnx(model_));
 }
 
+TEST_F(OnnxWriter, RefersToWeightsThatLieInAFileAlready) {
+  // Eight bytes of something else, then the weight.
+  const Tensor weight = model_.graph.find_initializer("w")->tensor;
+  std::string content = "8 bytes.";
+  content.append(reinterpret_cast<const char*>(weight.bytes().data()), weight.size_bytes());
+  write_file(folder_ / "kept.bin", content);
+  const std::string expected = serialize_onnx(model_);
+  const auto mapped = MappedFile::open(folder_ / "kept.bin");
+  model_.graph.set_initializer("w", Tensor(weight.dtype(), weight.shape(), mapped, mapped->bytes().subspan(8)));
+  OnnxWriteOptions options;
+  options.existing_data = mapped;
+  write_onnx(model_, folder_ / "m.onnx", options);
+  EXPECT_THAT(files(), testing::ElementsAre("kept.bin", "m.onnx"));
+  EXPECT_EQ(read_file(folder_ / "kept.bin"), content);
+  onnx_full::ModelProto proto;
+  ASSERT_TRUE(proto.ParseFromString(read_file(folder_ / "m.onnx")));
+  EXPECT_EQ(proto.graph().initializer(0).data_location(), onnx_full::TensorProto::EXTERNAL);
+  EXPECT_TRUE(proto.graph().initializer(1).has_raw_data());  // The bias lies elsewhere.
+  EXPECT_EQ(serialize_onnx(read_onnx(folder_ / "m.onnx")), expected);
+
+  fs::create_directories(folder_ / "elsewhere");
+  EXPECT_THROW(write_onnx(model_, folder_ / "elsewhere" / "m.onnx", options), Error);
+}
+
 TEST_F(OnnxWriter, RefusesNamesThatLeaveTheFolder) {
   OnnxWriteOptions options;
   options.external_data = OnnxWriteOptions::ExternalData::kAlways;
