@@ -13,6 +13,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
+#include <map>
+#include <mutex>
 #include <system_error>
 
 #include "base/log.h"
@@ -83,23 +86,57 @@ void flush_to_disk(const fs::path& path) {
   if (fd.get() >= 0) ::fsync(fd.get());
 }
 
+/// Every live MappedFile by its address, for release_file_memory. Never destroyed: files may outlive static objects.
+struct Mappings {
+  std::mutex mutex;
+  std::map<const std::byte*, const MappedFile*, std::less<>> files;
+};
+Mappings& mappings() {
+  static auto* all = new Mappings;
+  return *all;
+}
+
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& path) {
   struct stat status {};
   const Descriptor fd = open_for_read(path, status);
   const auto size = static_cast<std::size_t>(status.st_size);
+  return map(path, fd.get(), MAP_PRIVATE, 0, size);
+}
+
+std::shared_ptr<const MappedFile> MappedFile::open_range(const fs::path& path, std::uint64_t offset, std::size_t size) {
+  struct stat status {};
+  const Descriptor fd = open_for_read(path, status);
+  // Shared: a private mapping need not show what is written later.
+  return map(path, fd.get(), MAP_SHARED, offset, size);
+}
+
+std::shared_ptr<const MappedFile> MappedFile::map(const fs::path& path, int descriptor, int flags, std::uint64_t offset,
+                                                  std::size_t size) {
   const std::byte* data = nullptr;
   if (size > 0) {
-    void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    void* address = ::mmap(nullptr, size, PROT_READ, flags, descriptor, static_cast<off_t>(offset));
     if (address == MAP_FAILED) fail("cannot map", path, errno);
     data = static_cast<const std::byte*>(address);
   }
-  return std::shared_ptr<const MappedFile>(new MappedFile(path, data, size));
+  const std::shared_ptr<const MappedFile> file(new MappedFile(path, data, size));
+  if (data != nullptr) {
+    Mappings& all = mappings();
+    const std::lock_guard lock(all.mutex);
+    all.files.emplace(data, file.get());
+  }
+  return file;
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  {
+    Mappings& all = mappings();
+    const std::lock_guard lock(all.mutex);
+    all.files.erase(data_);
+  }
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 void MappedFile::release_memory(std::span<const std::byte> part) const noexcept {
@@ -109,6 +146,17 @@ void MappedFile::release_memory(std::span<const std::byte> part) const noexcept 
   const auto end = static_cast<std::uintptr_t>(part.data() + part.size() - data_) / page * page;
   // The mapping is private and never written, so dropping its pages loses nothing; a failure only costs memory.
   if (end > begin) ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
+void release_file_memory(std::span<const std::byte> part) noexcept {
+  Mappings& all = mappings();
+  // Held while pages are dropped, so that the file is not unmapped meanwhile.
+  const std::lock_guard lock(all.mutex);
+  auto next = all.files.upper_bound(part.data());
+  if (next == all.files.begin()) return;
+  const MappedFile& file = *std::prev(next)->second;
+  const auto bytes = file.bytes();
+  if (part.data() + part.size() <= bytes.data() + bytes.size()) file.release_memory(part);
 }
 
 std::string read_file(const fs::path& path, std::uint64_t max_bytes) {

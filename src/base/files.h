@@ -21,6 +21,11 @@ class MappedFile {
  public:
   /// Throws Error{kBadInput} when `path` is missing, is not a regular file or cannot be read.
   static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
+  /// Maps `size` bytes from `offset`, a multiple of 64 KiB. The range may reach past the file's end: what is appended
+  /// later becomes readable through it, and reading what is not there yet raises SIGBUS. For files that this process is
+  /// writing. Throws as `open`.
+  static std::shared_ptr<const MappedFile> open_range(const std::filesystem::path& path, std::uint64_t offset,
+                                                      std::size_t size);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
@@ -28,16 +33,22 @@ class MappedFile {
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   const std::filesystem::path& path() const noexcept { return path_; }
   /// Gives the physical memory of a part of bytes() back (whole pages inside it). The content stays readable: the
-  /// next access reads it from the file again. For callers that copied the part. Thread-safe.
+  /// next access reads it from the file again. For callers that are done with the part. Thread-safe.
   void release_memory(std::span<const std::byte> part) const noexcept;
 
  private:
   MappedFile(std::filesystem::path path, const std::byte* data, std::size_t size)
       : path_(std::move(path)), data_(data), size_(size) {}
+  static std::shared_ptr<const MappedFile> map(const std::filesystem::path& path, int descriptor, int flags,
+                                               std::uint64_t offset, std::size_t size);
   std::filesystem::path path_;
   const std::byte* data_;
   std::size_t size_;
 };
+
+/// MappedFile::release_memory for whoever holds bytes and does not know their file: gives the memory back when `part`
+/// lies within a file that is mapped now, and does nothing otherwise. Thread-safe.
+void release_file_memory(std::span<const std::byte> part) noexcept;
 
 /// Reads a whole file. Throws Error{kBadInput} when it is missing, unreadable or larger than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = UINT64_MAX);

@@ -46,6 +46,12 @@ class Safetensors {
   const Shape& shape_of(const std::string& name) const { return entry(name).shape; }
   /// The tensor, sharing the file's memory. Throws Error{kBadInput} when there is no such tensor.
   Tensor tensor(const std::string& name) const;
+  /// The tensor's bytes in the mapped file, at any address. Valid as long as this object or a tensor of the same file.
+  /// Throws Error{kBadInput} when there is no such tensor.
+  std::span<const std::byte> bytes(const std::string& name) const { return entry(name).bytes; }
+  /// Gives the memory of the tensor's pages back to the system; reading them again brings them back from the file. So
+  /// a checkpoint larger than the memory can be read tensor by tensor. Thread-safe.
+  void release(const std::string& name) const { release_file_memory(entry(name).bytes); }
   /// The file's "__metadata__" (of the last shard that has one, key by key).
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   /// Folder or file, for messages.

@@ -58,14 +58,28 @@ class WeightSource {
   virtual const std::string& where() const = 0;
 };
 
+/// A tensor as read_rows_f32 sees it.
+struct WeightRows {
+  std::int64_t num_rows = 0;
+  std::int64_t row_elements = 0;
+};
+WeightRows weight_rows_of(const Shape& shape);
+/// Throws Error{kInternal} naming the tensor when the rows are not there or do not fill `out_size` elements.
+void check_rows(const std::string& name, const WeightRows& rows, std::int64_t row_begin, std::int64_t row_count,
+                std::size_t out_size, const std::string& where);
+
 /// Over a checkpoint folder or a single .safetensors file.
 std::shared_ptr<const WeightSource> weight_source_of(Safetensors weights);
 /// Over a GGUF of an architecture of huggingface_config_of. Undoes what the conversion to GGUF did: names, the order of
 /// rows of Q and K of the llama architecture, the one added to Gemma's norm weights, stacked experts. Throws
-/// Error{kUnsupported} for another architecture, Error{kBadInput} for tensors that contradict the metadata.
-std::shared_ptr<const WeightSource> weight_source_of(const Gguf& gguf);
-/// By what `path` is: a folder with safetensors, or a .gguf file.
-std::shared_ptr<const WeightSource> open_weight_source(const std::filesystem::path& path);
+/// Error{kUnsupported} for another architecture, Error{kBadInput} for tensors that contradict the metadata. With a
+/// `scratch_directory` repacked blocks go to a nameless file there in place of memory, which is then needed for one
+/// matrix at a time.
+std::shared_ptr<const WeightSource> weight_source_of(const Gguf& gguf,
+                                                     const std::filesystem::path& scratch_directory = {});
+/// By what `path` is: a folder with safetensors, a .safetensors file or a GGUF file. Throws as these.
+std::shared_ptr<const WeightSource> open_weight_source(const std::filesystem::path& path,
+                                                       const std::filesystem::path& scratch_directory = {});
 
 /// What config.json of the same model says, in transformers' keys: model_type, hidden_size, intermediate_size,
 /// num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim, vocab_size, max_position_embeddings,
