@@ -1,0 +1,45 @@
+// The proof of a language model: the engine with its cache, in prefill and decode, against another implementation that
+// computes each sequence at once without a cache. The record is that of verify/proof.h. What quantisation cost is not
+// shown here but measured on text (verify/text_quality.h).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/cancel.h"
+#include "engine/target.h"
+#include "graph/graph.h"
+#include "verify/onnxruntime_reference.h"
+#include "verify/proof.h"
+
+namespace pajamas {
+
+/// An expanded graph (graph/passes/expand_paged_attention.h) loaded by ONNX Runtime, through a file in a folder of its
+/// own: graphs of language models pass the 2 GiB of one message.
+struct LanguageReference {
+  std::shared_ptr<const OnnxRuntimeSession> session;
+  std::string sha256;  ///< Of the ONNX file, without the weights beside it.
+};
+/// Throws as OnnxRuntimeSession and write_onnx.
+LanguageReference load_language_reference(const Model& expanded, int num_threads);
+
+struct LanguageProofRequest {
+  const Model& source;   ///< Expanded graph before the passes (behind quantisation, where there is one).
+  const Model& lowered;  ///< Expanded graph of what the target was given.
+  std::shared_ptr<const Engine> engine;        ///< At the bundle's precision; null where it cannot run here.
+  std::shared_ptr<const Engine> exact_engine;  ///< The same at float32; may be null.
+  std::string engine_absence;                  ///< Why `engine` is null.
+  /// Token sequences, each of one token or more. Of each the last few are decoded one by one.
+  std::vector<std::vector<std::int64_t>> sequences;
+  std::int64_t num_decoded = 4;
+  int num_threads = 0;
+  Progress progress;
+};
+
+/// Throws as prove().
+Proof prove_language(const LanguageProofRequest& request);
+
+}  // namespace pajamas

@@ -1,0 +1,51 @@
+// An engine with paged attention as one that takes a whole sequence: what proofs and perplexity feed. Prefill in chunks
+// and then decode token by token, as a scheduler would, so that both are compared with a reference that computes the
+// sequence at once (graph/passes/expand_paged_attention.h). Not the scheduler: one sequence, no sharing.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/target.h"
+
+namespace pajamas {
+
+/// One sequence in an engine with a cache. One thread at a time.
+class PagedSequence {
+ public:
+  /// Room for `max_tokens` tokens. Throws Error{kUnsupported} for an engine without a cache or whose inputs are not
+  /// those of docs/language.md.
+  PagedSequence(std::shared_ptr<const Engine> engine, std::int64_t max_tokens);
+
+  /// Forgets all tokens.
+  void restart() { num_past_ = 0; }
+  std::int64_t num_past() const { return num_past_; }
+  /// Appends `tokens` in one step and gives the logits of `rows` of them (indices into `tokens`): float32
+  /// [rows.size(), vocab_size], valid until the next call. Positions are `positions`, or those of the sequence where it
+  /// is empty. Throws Error{kInternal} past max_tokens.
+  TensorView step(std::span<const std::int64_t> tokens, std::span<const std::int64_t> rows,
+                  std::span<const std::int64_t> positions = {});
+
+ private:
+  void set(const char* name, const Tensor& tensor);
+
+  std::shared_ptr<const Engine> engine_;
+  std::unique_ptr<Session> session_;
+  std::shared_ptr<KvCache> cache_;
+  std::int64_t block_size_ = 0;
+  std::int64_t max_tokens_ = 0;
+  std::int64_t num_past_ = 0;
+  std::vector<std::int32_t> blocks_;  ///< In an order that is not that of the pool.
+  std::vector<Tensor> inputs_;        ///< Of the step, by input index.
+};
+
+/// The engine with the inputs of an expanded graph: `input_ids`, `position_ids`, `logit_rows`; output `logits`. A run
+/// is a prefill of all but the last `num_decoded` tokens in chunks of `chunk_tokens`, then a step a token. Sequences of
+/// up to `max_tokens`.
+std::shared_ptr<const Engine> single_sequence_engine(std::shared_ptr<const Engine> engine, std::int64_t max_tokens,
+                                                     std::int64_t chunk_tokens, std::int64_t num_decoded);
+
+}  // namespace pajamas
