@@ -26,7 +26,7 @@ struct SamplingOptions {
   double presence_penalty = 0.0;    ///< -2 .. 2; over the answer.
   std::int64_t penalty_window = 0;  ///< Last tokens that count for the penalties; 0: all.
   std::vector<std::pair<std::int32_t, float>> logit_bias;  ///< Token id, added to its logit; -inf bans it.
-  std::uint64_t seed = 0;
+  std::uint64_t seed = 0;                                  ///< Same seed, options, prompt and logits: same text.
   std::int64_t num_logprobs = -1;  ///< -1: none; 0: of the chosen token; N: of the N best tokens too (at most 100).
 };
 

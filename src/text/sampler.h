@@ -1,40 +1,22 @@
 // Choosing the next token of one sequence from its logits: bias, penalties, temperature, truncation, a seeded draw, and
 // log-probabilities. Knows nothing of batches, devices or text: a constraint on the next token comes as a bit mask, and
-// stop strings are text/stop_matcher.h. docs/language-sampling.md gives the order of operations and why.
+// stop strings are text/stop_matcher.h. The options are the public ones (pajamas/generation.h).
+// docs/language-sampling.md gives the order of operations and why.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
+#include "pajamas/generation.h"
+
 namespace pajamas {
 
-/// How to choose. The defaults sample from the model's own distribution.
-struct SamplingOptions {
-  float temperature = 1.0F;         ///< 0 to 100; 0 takes the likeliest token (greedy), and top_k ... typical_p idle.
-  std::int32_t top_k = 0;           ///< Keep the k likeliest tokens; 0: all.
-  float top_p = 1.0F;               ///< (0, 1]: keep the likeliest tokens until they hold this mass; 1: all.
-  float min_p = 0.0F;               ///< [0, 1]: keep tokens at least this many times as likely as the likeliest.
-  float typical_p = 1.0F;           ///< (0, 1]: keep the mass nearest the entropy; 1: all.
-  float repetition_penalty = 1.0F;  ///< > 0: divides positive, multiplies negative logits of prompt and output; 1: off.
-  float frequency_penalty = 0.0F;   ///< [-2, 2]: taken off a logit for every time the output holds the token.
-  float presence_penalty = 0.0F;    ///< [-2, 2]: taken off a logit once when the output holds the token.
-  std::int32_t penalty_window_tokens = -1;   ///< Penalties look at the last so many tokens; -1: all, 0: none.
-  std::map<std::int32_t, float> logit_bias;  ///< Added to the logits of these tokens; within [-100, 100].
-  std::uint64_t seed = 0;                    ///< Same seed, options, history and logits: same token.
-  std::optional<std::int32_t> num_logprobs;  ///< Absent: none. N in 0..100: the token's own and the N likeliest.
-
-  /// Throws Error{kUsage} naming the first option out of range. `vocab_size` bounds the ids of logit_bias.
-  void validate(std::int32_t vocab_size) const;
-};
-
-struct TokenLogprob {
-  std::int32_t token_id = 0;
-  float logprob = 0.0F;  ///< Natural logarithm.
-};
+/// Throws Error{kUsage} naming the first option out of range (ranges: pajamas/generation.h). `vocab_size` bounds the
+/// ids of logit_bias.
+void check_sampling_options(const SamplingOptions& options, std::int32_t vocab_size);
 
 struct SampledToken {
   std::int32_t token_id = 0;
@@ -61,7 +43,7 @@ class SamplerScratch {
 /// thread at a time; copyable (n > 1, preemption).
 class Sampler {
  public:
-  /// Throws as SamplingOptions::validate. `stream` tells apart the sequences of one request (n > 1).
+  /// Throws as check_sampling_options. `stream` tells apart the sequences of one request (n > 1).
   Sampler(SamplingOptions options, std::int32_t vocab_size, std::uint32_t stream = 0);
 
   /// Tells of tokens of the prompt, which count for the repetition penalty only. Throws Error{kBadInput} for an id
