@@ -15,11 +15,6 @@
 namespace pajamas {
 namespace {
 
-/// Address space mapped at once, so that thousands of small tensors share one mapping. Only what is read takes memory.
-constexpr std::uint64_t kSegmentBytes = std::uint64_t{1} << 30;
-/// Where segments may begin: the largest page of the systems that run this.
-constexpr std::uint64_t kSegmentAlignment = std::uint64_t{1} << 16;
-
 [[noreturn]] void fail(const std::filesystem::path& path, int error_number) {
   const bool is_full = error_number == ENOSPC || error_number == EDQUOT;
   throw Error(ErrorKind::kBadInput, "cannot write: " + std::generic_category().message(error_number), path.string(),
@@ -40,6 +35,15 @@ void write_all(int descriptor, const std::filesystem::path& path, std::span<cons
 }
 
 }  // namespace
+
+TensorFile::TensorFile(std::filesystem::path path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {
+  try {
+    mapping_ = MappedFile::open_range(path_, 0, kMaxTensorFileBytes);
+  } catch (...) {
+    ::close(descriptor_);
+    throw;
+  }
+}
 
 TensorFile TensorFile::create(const std::filesystem::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -64,8 +68,7 @@ TensorFile::TensorFile(TensorFile&& other) noexcept
       descriptor_(std::exchange(other.descriptor_, -1)),
       size_bytes_(other.size_bytes_),
       entries_(std::move(other.entries_)),
-      segment_(std::move(other.segment_)),
-      segment_begin_(other.segment_begin_) {}
+      mapping_(std::move(other.mapping_)) {}
 
 TensorFile& TensorFile::operator=(TensorFile&& other) noexcept {
   TensorFile moved(std::move(other));
@@ -73,8 +76,7 @@ TensorFile& TensorFile::operator=(TensorFile&& other) noexcept {
   std::swap(descriptor_, moved.descriptor_);
   std::swap(size_bytes_, moved.size_bytes_);
   std::swap(entries_, moved.entries_);
-  std::swap(segment_, moved.segment_);
-  std::swap(segment_begin_, moved.segment_begin_);
+  std::swap(mapping_, moved.mapping_);
   return *this;
 }
 
@@ -83,20 +85,18 @@ Tensor TensorFile::append(const std::string& name, const Tensor& tensor) {
   Entry entry{name, tensor.dtype(), tensor.shape(), 0, bytes_of(tensor.dtype(), tensor.shape())};
   const std::uint64_t padding = (kTensorFileAlignment - size_bytes_ % kTensorFileAlignment) % kTensorFileAlignment;
   entry.offset = size_bytes_ + padding;
+  if (entry.size_bytes > kMaxTensorFileBytes || entry.offset > kMaxTensorFileBytes - entry.size_bytes) {
+    throw Error(ErrorKind::kUnsupported,
+                "would become larger than " + std::to_string(kMaxTensorFileBytes >> 30) + " GiB", path_.string());
+  }
   write_all(descriptor_, path_, std::span(kZeros).first(padding), size_bytes_);
   write_all(descriptor_, path_, tensor.bytes(), entry.offset);
 
   Tensor result = tensor;
   if (entry.size_bytes > 0) {
-    if (segment_ == nullptr || entry.offset + entry.size_bytes > segment_begin_ + segment_->bytes().size()) {
-      const std::uint64_t begin = entry.offset / kSegmentAlignment * kSegmentAlignment;
-      const std::uint64_t size = std::max(kSegmentBytes, entry.offset - begin + entry.size_bytes);
-      segment_ = MappedFile::open_range(path_, begin, static_cast<std::size_t>(size));
-      segment_begin_ = begin;
-    }
-    const auto place = segment_->bytes().subspan(static_cast<std::size_t>(entry.offset - segment_begin_),
-                                                 static_cast<std::size_t>(entry.size_bytes));
-    result = Tensor(tensor.dtype(), tensor.shape(), segment_, place);
+    const auto place =
+        mapping_->bytes().subspan(static_cast<std::size_t>(entry.offset), static_cast<std::size_t>(entry.size_bytes));
+    result = Tensor(tensor.dtype(), tensor.shape(), mapping_, place);
   }
   size_bytes_ = entry.offset + entry.size_bytes;
   entries_.push_back(std::move(entry));

@@ -18,6 +18,9 @@ namespace pajamas {
 /// Where tensors begin: a multiple of this, which suits every vector instruction and the alignment of Tensor.
 inline constexpr std::uint64_t kTensorFileAlignment = 64;
 
+/// Largest file: address space that is set aside for its one mapping. Only what is read takes memory.
+inline constexpr std::uint64_t kMaxTensorFileBytes = std::uint64_t{1} << 38;
+
 /// Append-only; one thread at a time. The tensors that it gives keep the file mapped on their own, also when it has
 /// been renamed or removed; they are valid until the file is changed by somebody else.
 class TensorFile {
@@ -39,21 +42,23 @@ class TensorFile {
   TensorFile& operator=(TensorFile&& other) noexcept;
 
   /// Writes the tensor at the next aligned place and gives it back as one that shares the file. Throws
-  /// Error{kBadInput} when the disk is full, with the system's reason; Error{kInternal} for strings.
+  /// Error{kBadInput} when the disk is full, with the system's reason, Error{kUnsupported} past kMaxTensorFileBytes,
+  /// Error{kInternal} for strings.
   Tensor append(const std::string& name, const Tensor& tensor);
   /// In the order of the file.
   std::span<const Entry> entries() const { return entries_; }
   std::uint64_t size_bytes() const { return size_bytes_; }
   const std::filesystem::path& path() const { return path_; }
+  /// The mapping that all tensors given by `append` lie in, at their offsets. It is longer than the file.
+  const std::shared_ptr<const MappedFile>& mapping() const { return mapping_; }
 
  private:
-  TensorFile(std::filesystem::path path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
+  TensorFile(std::filesystem::path path, int descriptor);
   std::filesystem::path path_;
   int descriptor_ = -1;
   std::uint64_t size_bytes_ = 0;
   std::vector<Entry> entries_;
-  std::shared_ptr<const MappedFile> segment_;  ///< Mapped part of the file that new tensors go to.
-  std::uint64_t segment_begin_ = 0;
+  std::shared_ptr<const MappedFile> mapping_;
 };
 
 }  // namespace pajamas
