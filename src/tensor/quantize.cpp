@@ -299,6 +299,10 @@ BlockWeight allocate_block_weight(const QuantizedForm& form, std::int64_t out_di
   weight.values = Tensor(form.values, {out_dim, in_dim});
   weight.scales = Tensor(form.scales, scale_shape);
   if (form.values == DType::kUint4) weight.zero_points = Tensor(form.values, scale_shape);
+  // An odd number of 4-bit elements leaves half a byte that nobody writes: equal weights shall be equal bytes.
+  for (Tensor* tensor : {&weight.values, &weight.zero_points}) {
+    if (tensor->size_bytes() > 0) tensor->mutable_bytes().back() = std::byte{0};
+  }
   return weight;
 }
 
