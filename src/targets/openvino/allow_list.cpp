@@ -2,6 +2,7 @@
 #include "targets/openvino/allow_list.h"
 
 #include <algorithm>
+#include <set>
 #include <sstream>
 
 #include "targets/openvino/operator_rules.h"
@@ -232,6 +233,16 @@ Support refuse(const Node& node, const std::string& reason, std::string remedy) 
 
 Support check_node(const Node& node, const ValueScope& scope, std::int64_t opset) {
   const char* other_target = "export the model without it, or build for another target";
+  if (node.domain == "pajamas" && node.op_type == "PagedAttention") {
+    for (const Attribute& attribute : node.attributes) {
+      if (!is_listed("head_dim layer_index num_heads num_kv_heads scale sliding_window softcap", attribute.name)) {
+        return refuse(node, "the attribute '" + attribute.name + "' is not known to OpenVINO's target", other_target);
+      }
+    }
+    if (const Refusal refusal = check_paged_attention({node, scope, opset}))
+      return refuse(node, *refusal, other_target);
+    return Support::yes();
+  }
   if (!node.domain.empty() && node.domain != "ai.onnx") {
     return refuse(node, "operators of the domain '" + node.domain + "' are not known to OpenVINO's target",
                   other_target);
@@ -259,12 +270,20 @@ bool is_rounding_operator(const Node& node) {
   return std::any_of(std::begin(kNames), std::end(kNames), [&](std::string_view name) { return node.is(name); });
 }
 
-/// Whether an input or a weight of the model is bfloat16.
+/// Whether an input of the model is bfloat16, or a weight that is used as it is: one that is converted first is exact.
 bool has_bfloat16(const Graph& graph) {
   const auto is_declared = [](const ValueInfo& info) { return info.type && info.type->dtype == DType::kBfloat16; };
-  return std::any_of(graph.inputs.begin(), graph.inputs.end(), is_declared) ||
-         std::any_of(graph.initializers.begin(), graph.initializers.end(),
-                     [](const Initializer& initializer) { return initializer.tensor.dtype() == DType::kBfloat16; });
+  if (std::any_of(graph.inputs.begin(), graph.inputs.end(), is_declared)) return true;
+  std::set<std::string_view> weights;
+  for (const Initializer& initializer : graph.initializers) {
+    if (initializer.tensor.dtype() == DType::kBfloat16) weights.insert(initializer.name);
+  }
+  if (weights.empty()) return false;
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
+    if (node.is("Cast")) return false;
+    return std::any_of(node.inputs.begin(), node.inputs.end(),
+                       [&](const std::string& input) { return weights.count(input) != 0; });
+  });
 }
 
 Support check_graph(const Graph& graph, const ValueScope* outer, std::int64_t opset) {

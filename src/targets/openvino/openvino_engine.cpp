@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "targets/openvino/openvino_library.h"
 
@@ -27,7 +28,15 @@ OpenvinoEngine::OpenvinoEngine(Parts parts) : parts_(std::move(parts)) {
   const auto& input_ports = parts_.compiled.inputs();
   const auto& output_ports = parts_.compiled.outputs();
   for (const TensorInfo& input : parts_.inputs) input_ports_.push_back(find_port(input_ports, input.name));
+  auto caches = std::make_shared<CachePlan>(plan_caches(parts_.compiled));
+  std::set<std::size_t> cache_ports;
+  for (const CachePlane& plane : caches->planes) cache_ports.insert(plane.port);
+  if (!caches->planes.empty()) {
+    paged_inputs_.emplace(parts_.inputs, caches->layout.block_size_tokens, parts_.num_table_rows);
+    caches_ = std::move(caches);
+  }
   for (std::size_t i = 0; i < input_ports.size(); ++i) {
+    if (cache_ports.count(i) != 0) continue;
     if (std::find(input_ports_.begin(), input_ports_.end(), static_cast<int>(i)) == input_ports_.end()) {
       throw Error(ErrorKind::kInternal, "the compiled model has an input that the bundle does not list",
                   quoted(input_ports[i].get_names().empty() ? "?" : input_ports[i].get_any_name()),
@@ -48,6 +57,11 @@ std::unique_ptr<pajamas::Session> OpenvinoEngine::new_session() const {
   return std::make_unique<OpenvinoSession>(shared_from_this());
 }
 
+std::shared_ptr<KvCache> OpenvinoEngine::new_kv_cache(std::int64_t num_blocks) const {
+  if (caches_ == nullptr) return Engine::new_kv_cache(num_blocks);
+  return std::make_shared<PagedKvCache>(caches_, num_blocks);
+}
+
 OpenvinoSession::OpenvinoSession(std::shared_ptr<const OpenvinoEngine> engine) : engine_(std::move(engine)) {
   try {
     // Creating requests is safe from several threads, but a compiled model's method is not const.
@@ -56,7 +70,7 @@ OpenvinoSession::OpenvinoSession(std::shared_ptr<const OpenvinoEngine> engine) :
     throw translate(exception, "OpenVINO could not make an execution context");
   }
   is_input_set_.assign(engine_->parts_.inputs.size(), false);
-  input_shapes_.resize(engine_->parts_.inputs.size());
+  inputs_.resize(engine_->parts_.inputs.size());
 }
 
 void OpenvinoSession::set_input(std::size_t index, const TensorView& tensor) {
@@ -100,7 +114,7 @@ void OpenvinoSession::set_input(std::size_t index, const TensorView& tensor) {
     throw Error(ErrorKind::kBadInput, "the input has no data", "input " + quoted(info.name));
   }
   is_input_set_[index] = true;
-  input_shapes_[index] = tensor.shape;
+  inputs_[index] = tensor;
   const int port = engine_->input_ports_[index];
   if (port < 0) return;
   try {
@@ -116,6 +130,22 @@ void OpenvinoSession::set_input(std::size_t index, const TensorView& tensor) {
   input_time_ += Clock::now() - begin;
 }
 
+void OpenvinoSession::set_kv_cache(std::shared_ptr<KvCache> cache) {
+  if (engine_->caches_ == nullptr) return Session::set_kv_cache(std::move(cache));
+  auto paged = std::dynamic_pointer_cast<PagedKvCache>(cache);
+  if (paged == nullptr || &paged->plan() != engine_->caches_.get()) {
+    throw Error(ErrorKind::kInternal, "the key/value cache was made by another engine");
+  }
+  try {
+    for (std::size_t i = 0; i < engine_->caches_->planes.size(); ++i) {
+      request_.set_input_tensor(engine_->caches_->planes[i].port, paged->tensor(i));
+    }
+  } catch (const std::exception& exception) {
+    throw translate(exception, "OpenVINO refused the key/value cache");
+  }
+  cache_ = std::move(paged);
+}
+
 void OpenvinoSession::check_named_extents() const {
   // OpenVINO does not check that inputs fit each other, and may crash when they do not.
   const auto& inputs = engine_->parts_.inputs;
@@ -124,7 +154,7 @@ void OpenvinoSession::check_named_extents() const {
     for (std::size_t axis = 0; axis < inputs[i].shape.size(); ++axis) {
       const auto* name = std::get_if<std::string>(&inputs[i].shape[axis].value);
       if (name == nullptr || name->empty()) continue;
-      const std::int64_t extent = input_shapes_[i][axis];
+      const std::int64_t extent = inputs_[i].shape[axis];
       const auto [place, is_new] = extents.try_emplace(*name, extent, i);
       if (is_new || place->second.first == extent) continue;
       throw Error(ErrorKind::kBadInput,
@@ -143,6 +173,10 @@ void OpenvinoSession::run() {
     }
   }
   check_named_extents();
+  if (engine_->paged_inputs_) {
+    if (cache_ == nullptr) throw Error(ErrorKind::kInternal, "the session was given no key/value cache");
+    engine_->paged_inputs_->check(inputs_, cache_->num_blocks());
+  }
   outputs_.clear();
   const auto begin = Clock::now();
   auto end = begin;

@@ -5,9 +5,12 @@
 #include <nlohmann/json.hpp>
 #include <openvino/runtime/compiled_model.hpp>
 #include <openvino/runtime/infer_request.hpp>
+#include <optional>
 #include <vector>
 
 #include "engine/target.h"
+#include "targets/openvino/paged_inputs.h"
+#include "targets/openvino/paged_kv_cache.h"
 
 namespace pajamas::openvino {
 
@@ -27,6 +30,7 @@ class OpenvinoEngine final : public Engine, public std::enable_shared_from_this<
     std::vector<std::vector<ExtentRange>> input_ranges;  ///< Per input and axis.
     std::vector<TensorInfo> outputs;
     nlohmann::json description;
+    std::int64_t num_table_rows = 0;  ///< Language models: rows of the embedding table; 0: not known.
   };
   /// Throws Error{kInternal} when the compiled model's inputs and outputs are not those declared.
   explicit OpenvinoEngine(Parts parts);
@@ -34,6 +38,8 @@ class OpenvinoEngine final : public Engine, public std::enable_shared_from_this<
   const std::vector<TensorInfo>& inputs() const override { return parts_.inputs; }
   const std::vector<TensorInfo>& outputs() const override { return parts_.outputs; }
   std::unique_ptr<pajamas::Session> new_session() const override;
+  const KvCacheLayout* kv_cache_layout() const override { return caches_ != nullptr ? &caches_->layout : nullptr; }
+  std::shared_ptr<KvCache> new_kv_cache(std::int64_t num_blocks) const override;
   nlohmann::json describe() const override { return parts_.description; }
 
  private:
@@ -41,6 +47,8 @@ class OpenvinoEngine final : public Engine, public std::enable_shared_from_this<
   Parts parts_;
   std::vector<int> input_ports_;  ///< Index into the compiled model's inputs; -1: the graph does not use it.
   std::vector<std::size_t> output_ports_;
+  std::shared_ptr<const CachePlan> caches_;  ///< Null without paged attention.
+  std::optional<PagedInputs> paged_inputs_;  ///< Set with caches_.
 };
 
 /// Inputs are used where they lie, outputs are views of OpenVINO's own memory. A second run() without a new set_input
@@ -50,6 +58,7 @@ class OpenvinoSession final : public Session {
   explicit OpenvinoSession(std::shared_ptr<const OpenvinoEngine> engine);
   void set_input(std::size_t index, const TensorView& tensor) override;
   void run() override;
+  void set_kv_cache(std::shared_ptr<KvCache> cache) override;
   TensorView output(std::size_t index) const override;
   RunTiming last_timing() const override { return timing_; }
 
@@ -60,8 +69,9 @@ class OpenvinoSession final : public Session {
   std::shared_ptr<const OpenvinoEngine> engine_;
   ov::InferRequest request_;
   std::vector<bool> is_input_set_;
-  std::vector<Shape> input_shapes_;
-  std::vector<ov::Tensor> outputs_;  ///< Of the last run; empty before it.
+  std::vector<TensorView> inputs_;
+  std::shared_ptr<PagedKvCache> cache_;  ///< Of engines with paged attention, once given.
+  std::vector<ov::Tensor> outputs_;      ///< Of the last run; empty before it.
   std::chrono::nanoseconds input_time_{0};
   RunTiming timing_;
 };

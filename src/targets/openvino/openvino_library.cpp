@@ -140,6 +140,20 @@ ov::AnyMap compile_options(Precision precision, int num_threads, bool is_exact) 
   return options;
 }
 
+void add_language_options(ov::AnyMap& options, Precision precision, const SessionOptions& session) {
+  KvPrecision kv_precision = session.kv_precision;
+  if (session.is_exact_fp32) kv_precision = KvPrecision::kFp32;
+  // Bytes are the fastest: attention over long contexts is limited by the memory. Where the user wants float32, nothing
+  // is quantised behind his back.
+  if (kv_precision == KvPrecision::kAuto) {
+    kv_precision = precision == Precision::kFp32 ? KvPrecision::kFp32 : KvPrecision::kUint8;
+  }
+  ov::element::Type type = ov::element::u8;
+  if (kv_precision == KvPrecision::kFp32) type = ov::element::f32;
+  if (kv_precision == KvPrecision::kFp16) type = precision == Precision::kBf16 ? ov::element::bf16 : ov::element::f16;
+  options[ov::hint::kv_cache_precision.name()] = type;
+}
+
 Error translate(const std::exception& exception, std::string_view what_failed, const Model* model) {
   if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
   // OpenVINO wraps exceptions of its own code into texts.

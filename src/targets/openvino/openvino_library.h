@@ -36,6 +36,9 @@ DType dtype_of(const ov::element::Type& type);
 /// everything that trades accuracy for speed.
 ov::AnyMap compile_options(Precision precision, int num_threads, bool is_exact);
 
+/// Adds what holds for models with paged attention: how keys and values are stored.
+void add_language_options(ov::AnyMap& options, Precision precision, const SessionOptions& session);
+
 /// What a caught exception of OpenVINO means: "`what_failed`: reason", with the node of the user's model when the text
 /// names one and `model` (may be null) has it. Passes an Error through as it is.
 Error translate(const std::exception& exception, std::string_view what_failed, const Model* model = nullptr);

@@ -22,6 +22,7 @@
 #include "targets/openvino/allow_list.h"
 #include "targets/openvino/blob_proof.h"
 #include "targets/openvino/cpu_features.h"
+#include "targets/openvino/language_import.h"
 #include "targets/openvino/lowering.h"
 #include "targets/openvino/openvino_engine.h"
 #include "targets/openvino/openvino_library.h"
@@ -209,11 +210,13 @@ std::vector<std::vector<ExtentRange>> input_ranges(const std::vector<TensorInfo>
   return all;
 }
 
-/// Reads the engine file, lowers it and gives it the shapes and the output types it was built for.
-std::shared_ptr<ov::Model> read_engine_file(const std::filesystem::path& path, const std::vector<TensorInfo>& inputs,
+/// Reads the engine file, lowers it and gives it the shapes and the output types it was built for. `is_language`: the
+/// graph has paged attention.
+std::shared_ptr<ov::Model> read_engine_file(const std::filesystem::path& path, bool is_language,
+                                            const std::vector<TensorInfo>& inputs,
                                             const std::vector<std::vector<ExtentRange>>& ranges,
                                             const std::vector<TensorInfo>& outputs) {
-  std::shared_ptr<ov::Model> model = core().read_model(path.string());
+  std::shared_ptr<ov::Model> model = is_language ? read_language_model(path) : core().read_model(path.string());
   std::map<ov::Output<ov::Node>, ov::PartialShape> shapes;
   for (const ov::Output<ov::Node>& port : model->inputs()) {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -418,11 +421,13 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
   CompiledPart part;
   part.inputs = declared_inputs(request.model, request.plan);
   part.outputs = declared_outputs(request.model);
+  const bool is_language = is_language_graph(request.model.graph);
   OnnxWriteOptions write_options;
   write_options.existing_data = request.weights;
+  // Weights outside the ONNX message are mapped when the bundle is loaded, those inside are copied.
+  if (is_language) write_options.external_data = OnnxWriteOptions::ExternalData::kAlways;
   write_onnx(request.model, request.directory / engine_name, write_options);
   part.files.push_back({engine_name, kEngineRole});
-  // Weights of models past 2 GiB go into a second file.
   if (std::filesystem::exists(request.directory / (engine_name + ".data"))) {
     part.files.push_back({engine_name + ".data", kEngineRole});
   }
@@ -433,7 +438,8 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
   try {
     const auto ranges = input_ranges(part.inputs, request.plan);
     const std::shared_ptr<ov::Model> model =
-        read_engine_file(request.directory / engine_name, part.inputs, ranges, part.outputs);
+        read_engine_file(request.directory / engine_name, is_language, part.inputs, ranges, part.outputs);
+    if (is_language) part.facts["language"] = {{"num_table_rows", num_table_rows(*model)}};
     compiled = compile_model(model, compile_options(precision, request.plan.num_threads, false));
     refine_outputs(part.outputs, compiled);
   } catch (const std::exception& exception) {
@@ -472,7 +478,7 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
   for (const TensorInfo& output : part.outputs) part.facts["outputs"].push_back(to_json(output));
   // Constructing an engine proves that inputs and outputs are found again by name.
   const OpenvinoEngine checked{
-      {nullptr, compiled, part.inputs, input_ranges(part.inputs, request.plan), part.outputs, {}}};
+      {nullptr, compiled, part.inputs, input_ranges(part.inputs, request.plan), part.outputs, {}, 0}};
   return part;
 }
 
@@ -497,8 +503,12 @@ std::shared_ptr<const Engine> OpenvinoTarget::load(const LoadRequest& request) c
                 request.directory.string(), "build the bundle again");
   }
   parts.input_ranges = input_ranges(parts.inputs, request.plan);
+  const auto language = request.facts.find("language");
+  const bool is_language = language != request.facts.end();
+  if (is_language) parts.num_table_rows = language->value("num_table_rows", std::int64_t{0});
 
-  const ov::AnyMap options = compile_options(precision, request.options.num_threads, request.options.is_exact_fp32);
+  ov::AnyMap options = compile_options(precision, request.options.num_threads, request.options.is_exact_fp32);
+  if (is_language) add_language_options(options, precision, request.options);
   std::string loaded_from = "engine";
   // An exact session never uses the blob: it may have been made with options that are not exact.
   const CompiledFile* cache_file = find_file(request, kCacheRole, ".blob");
@@ -517,7 +527,7 @@ std::shared_ptr<const Engine> OpenvinoTarget::load(const LoadRequest& request) c
     }
     const std::filesystem::path path = request.directory / engine_file->name;
     try {
-      const auto model = read_engine_file(path, parts.inputs, parts.input_ranges, parts.outputs);
+      const auto model = read_engine_file(path, is_language, parts.inputs, parts.input_ranges, parts.outputs);
       parts.compiled = compile_model(model, options);
     } catch (const std::exception& exception) {
       throw load_failure(exception, request, path);

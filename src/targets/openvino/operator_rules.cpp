@@ -126,6 +126,32 @@ Refusal check_dropout(const RuleContext& context) {
   return std::nullopt;
 }
 
+Refusal check_paged_attention(const RuleContext& context) {
+  const Node& node = context.node;
+  if (node.float_attribute("softcap", 0.0F) != 0.0F) return "OpenVINO's paged attention has no softcap";
+  static constexpr std::string_view kSequences[] = {"past_lens", "subsequence_begins", "block_indices",
+                                                    "block_indices_begins", "max_context_len"};
+  constexpr std::size_t kFirst = 3;
+  if (node.inputs.size() != kFirst + std::size(kSequences)) {
+    return "it has " + std::to_string(node.inputs.size()) + " inputs, not 8";
+  }
+  for (std::size_t i = 0; i < std::size(kSequences); ++i) {
+    if (node.inputs[kFirst + i] != kSequences[i]) {
+      return "its input " + std::to_string(kFirst + i) + " must be the graph's input '" + std::string(kSequences[i]) +
+             "', not '" + node.inputs[kFirst + i] + "'";
+    }
+  }
+  for (const char* name : {"num_heads", "num_kv_heads", "head_dim"}) {
+    if (node.int_attribute(name, 0) < 1) return "the attribute '" + std::string(name) + "' must be 1 or more";
+  }
+  if (node.int_attribute("num_heads", 0) % node.int_attribute("num_kv_heads", 1) != 0) {
+    return "its number of heads is no multiple of num_kv_heads";
+  }
+  if (node.int_attribute("layer_index", -1) < 0) return "the attribute 'layer_index' must be 0 or more";
+  if (node.int_attribute("sliding_window", 0) < 0) return "the attribute 'sliding_window' must be 0 or more";
+  return std::nullopt;
+}
+
 Refusal check_pooling(const RuleContext& context) {
   const Node& node = context.node;
   if (node.op_type == "MaxPool" && node.int_attribute("storage_order", 0) != 0) {

@@ -53,6 +53,9 @@ Refusal check_bit_shift(const RuleContext& context);
 Refusal check_cast(const RuleContext& context);
 Refusal check_cast_like(const RuleContext& context);
 Refusal check_dropout(const RuleContext& context);
+/// pajamas.PagedAttention: no softcap; the inputs that describe the sequences are those of the graph, because the
+/// session checks them there.
+Refusal check_paged_attention(const RuleContext& context);
 Refusal check_pooling(const RuleContext& context);
 Refusal check_quantize(const RuleContext& context);
 Refusal check_recurrent(const RuleContext& context);
