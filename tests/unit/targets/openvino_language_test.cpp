@@ -259,7 +259,7 @@ INSTANTIATE_TEST_SUITE_P(
                       FormCase{"partial_rotary", with([](auto& c) { c.rotary_dim = 8; })},
                       FormCase{"bias_and_head_norms", with([](auto& c) { c.has_qkv_bias = c.has_qk_norm = true; })},
                       FormCase{"one_layer", with([](auto& c) { c.num_layers = 1; })}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& form) { return std::string(form.param.name); });
 
 }  // namespace
 }  // namespace pajamas
