@@ -1,0 +1,318 @@
+// Which weights are quantised, and the exchange of their nodes. See quantize_weights.h.
+#include "graph/passes/quantize_weights.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "base/files.h"
+#include "graph/block_weight_nodes.h"
+#include "graph/passes/passes.h"
+#include "pajamas/error.h"
+#include "tensor/ggml_blocks.h"
+
+namespace pajamas {
+namespace {
+
+constexpr const char* kStep = "Quantising weights";
+
+/// One matrix with all its uses.
+struct Candidate {
+  StoredWeight stored;
+  std::vector<std::pair<int, std::size_t>> inputs;  ///< (node, input) that take the float32 value.
+  std::set<std::string> values;                     ///< Names of that value: one for each Cast of the initializer.
+  bool is_table = false;
+};
+
+/// The node whose weight makes the first output: back from there through whatever works on single elements.
+int output_layer_of(const Graph& graph, const ValueUses& uses) {
+  if (graph.outputs.empty()) return -1;
+  int index = uses.producer(graph.outputs[0].name);
+  while (index >= 0) {
+    const Node& node = graph.nodes[static_cast<std::size_t>(index)];
+    if (node.is("Gemm")) return index;
+    const bool is_elementwise = node.is("Identity") || node.is("Cast") || node.is("Mul") || node.is("Div") ||
+                                node.is("Tanh") || node.is("Add") || node.is("Reshape");
+    if (!is_elementwise || node.inputs.empty()) return -1;
+    index = uses.producer(node.inputs[0]);
+  }
+  return -1;
+}
+
+std::vector<Candidate> find_candidates(const Graph& graph, const ValueUses& uses) {
+  std::vector<Candidate> candidates;
+  std::map<std::string, std::size_t> by_name;
+  const int output_layer = output_layer_of(graph, uses);
+  const StoredWeightFinder finder(graph, uses);
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    const bool is_linear = node.is("Gemm") && node.inputs.size() >= 2 && node.int_attribute("transB", 0) == 1;
+    const bool is_gather = node.is("Gather") && !node.inputs.empty() && node.int_attribute("axis", 0) == 0;
+    if (!is_linear && !is_gather) continue;
+    const std::size_t input = is_linear ? 1 : 0;
+    auto stored = finder.find(node.inputs[input]);
+    if (!stored) continue;
+    const auto [place, is_new] = by_name.emplace(stored->name, candidates.size());
+    if (is_new) candidates.push_back({std::move(*stored), {}, {}, false});
+    Candidate& candidate = candidates[place->second];
+    candidate.inputs.emplace_back(static_cast<int>(i), input);
+    candidate.values.insert(node.inputs[input]);
+    if (is_gather || static_cast<int>(i) == output_layer) candidate.is_table = true;
+  }
+  return candidates;
+}
+
+/// Whether nothing but the inputs of the candidate uses the matrix, so that it may change its form.
+bool is_used_alone(const Candidate& candidate, const ValueUses& uses) {
+  int num_value_uses = 0;
+  bool is_initializer = false;
+  for (const std::string& value : candidate.values) {
+    num_value_uses += uses.num_uses(value);
+    is_initializer = is_initializer || value == candidate.stored.name;
+  }
+  if (num_value_uses != static_cast<int>(candidate.inputs.size())) return false;
+  return is_initializer || uses.num_uses(candidate.stored.name) == static_cast<int>(candidate.values.size());
+}
+
+std::uint64_t size_of(const StoredWeight& stored) {
+  return stored.blocks ? stored.blocks->size_bytes() : stored.plain.size_bytes();
+}
+
+std::string describe(const StoredWeight& stored) {
+  return stored.blocks ? describe(*stored.blocks) : to_string(stored.plain.dtype());
+}
+
+bool ends_with_any(const std::string& name, const std::vector<std::string>& ends) {
+  return std::any_of(ends.begin(), ends.end(), [&](const std::string& end) { return name.ends_with(end); });
+}
+
+/// Rows of a plain array or of blocks as float32; gives the pages of a mapped source back.
+RowReader reader_of(const StoredWeight& stored) {
+  if (stored.blocks) {
+    return [&](std::int64_t begin, std::int64_t count, std::span<float> out) {
+      dequantize_rows(*stored.blocks, begin, count, out);
+    };
+  }
+  const GgmlType type = stored.plain.dtype() == DType::kFloat32   ? GgmlType::kF32
+                        : stored.plain.dtype() == DType::kFloat16 ? GgmlType::kF16
+                                                                  : GgmlType::kBF16;
+  const std::size_t row_bytes = row_bytes_of(type, stored.plain.shape()[1]);
+  return [&stored, type, row_bytes](std::int64_t begin, std::int64_t count, std::span<float> out) {
+    const auto rows = stored.plain.bytes().subspan(static_cast<std::size_t>(begin) * row_bytes,
+                                                   static_cast<std::size_t>(count) * row_bytes);
+    dequantize_blocks(type, rows, out);
+    release_file_memory(rows);
+  };
+}
+
+class Quantizer {
+ public:
+  Quantizer(Model& model, const WeightQuantization& options, const Progress& progress)
+      : graph_(model.graph), options_(options), progress_(progress), names_(model.graph) {
+    for (std::size_t i = 0; i < graph_.initializers.size(); ++i) index_.emplace(graph_.initializers[i].name, i);
+  }
+
+  WeightQuantizationReport run() {
+    report_.pass.pass = "quantize_weights";
+    const ValueUses uses(graph_);
+    std::vector<Candidate> candidates = find_candidates(graph_, uses);
+    std::uint64_t total_bytes = 1, done_bytes = 0;
+    for (const Candidate& candidate : candidates) total_bytes += size_of(candidate.stored);
+    for (Candidate& candidate : candidates) {
+      progress_.check(kStep);
+      progress_.step(kStep, static_cast<double>(done_bytes) / static_cast<double>(total_bytes), candidate.stored.name);
+      done_bytes += size_of(candidate.stored);
+      handle(candidate, uses);
+      candidate = {};  // the graph's own copy is gone or moved; this one would keep the memory
+    }
+    insert_nodes();
+    move_others();
+    write_notes();
+    return std::move(report_);
+  }
+
+ private:
+  void handle(Candidate& candidate, const ValueUses& uses) {
+    const StoredWeight& stored = candidate.stored;
+    QuantizedWeight entry{stored.name, stored.shape(), describe(stored), {}, size_of(stored), 0, false, {}};
+    entry.after = entry.before;
+    entry.bytes_after = entry.bytes_before;
+    auto form = candidate.is_table ? options_.table : options_.linear;
+    if (form && ends_with_any(stored.name, options_.keep)) form.reset();
+    if (form && stored.blocks && bits_of(stored.blocks->values.dtype()) <= bits_of(form->values)) {
+      ++num_kept_;
+      form.reset();
+    }
+    if (form && !is_used_alone(candidate, uses)) {
+      report_.pass.note("'" + stored.name + "' stays as it is: other nodes use it too");
+      form.reset();
+    }
+    if (!form || stored.shape().num_elements() == 0) {
+      report_.weights.push_back(std::move(entry));
+      return;
+    }
+    const QuantizedForm fitting = fit_form(*form, stored.shape()[1]);
+    if (fitting.group_size != form->group_size) ++num_by_group_size_[fitting.group_size];
+    BlockWeight weight;
+    try {
+      weight = quantize_matrix(reader_of(stored), stored.shape()[0], stored.shape()[1], fitting, options_.num_threads,
+                               entry.error, progress_);
+    } catch (const Error& error) {
+      throw Error(error.kind(), error.message(), "weight '" + stored.name + "'", error.remedy());
+    }
+    release(stored);
+    entry.after = describe(weight);
+    entry.bytes_after = weight.size_bytes();
+    entry.is_changed = true;
+    report_.pass.count(candidate.is_table ? "tables" : "linear_layers");
+    exchange(candidate, weight);
+    report_.weights.push_back(std::move(entry));
+  }
+
+  static void release(const StoredWeight& stored) {
+    // Chunks gave back the pages that are wholly theirs; those between two chunks go here.
+    if (!stored.blocks) return release_file_memory(stored.plain.bytes());
+    for (const Tensor* tensor : {&stored.blocks->values, &stored.blocks->scales, &stored.blocks->minimums}) {
+      release_file_memory(tensor->bytes());
+    }
+  }
+
+  void exchange(const Candidate& candidate, const BlockWeight& weight) {
+    const StoredWeight& stored = candidate.stored;
+    for (const std::string& name : stored.initializers) {
+      graph_.initializers[index_.at(name)].tensor = {};
+      gone_initializers_.insert(name);
+    }
+    for (const std::string& value : candidate.values) gone_values_.insert(value);
+    // Where the weight was quantised before, its old nodes have the first choice of names.
+    const std::string wanted = stored.name + "/DequantizeLinear";
+    const std::string prefix = names_.take(wanted) == wanted ? stored.name : names_.take(stored.name + "/again");
+    BlockWeightNodes nodes = block_weight_nodes(stored.name, prefix, weight);
+    for (auto& initializer : nodes.initializers) set_initializer(initializer.first, std::move(initializer.second));
+    for (const auto& input : candidate.inputs) {
+      graph_.nodes[static_cast<std::size_t>(input.first)].inputs[input.second] = nodes.output;
+    }
+    for (Node& node : nodes.nodes) new_nodes_.push_back(std::move(node));
+  }
+
+  void set_initializer(const std::string& name, Tensor tensor) {
+    if (options_.file != nullptr && tensor.size_bytes() >= options_.min_file_bytes) {
+      tensor = options_.file->append(name, tensor);
+    }
+    const auto [place, is_new] = index_.emplace(name, graph_.initializers.size());
+    if (is_new) {
+      graph_.initializers.push_back({name, std::move(tensor), {}, {}});
+      return;
+    }
+    if (gone_initializers_.erase(name) == 0) {
+      throw Error(ErrorKind::kInternal, "two weights of the graph are called '" + name + "'");
+    }
+    graph_.initializers[place->second].tensor = std::move(tensor);
+  }
+
+  /// New nodes need initializers only, so they go first. Old ones whose values nobody takes any more go.
+  void insert_nodes() {
+    std::set<std::string> used;
+    for (const ValueInfo& output : graph_.outputs) used.insert(output.name);
+    std::vector<Node> kept;
+    // From the end, so that what only a dropped node used is dropped too.
+    for (auto node = graph_.nodes.rbegin(); node != graph_.nodes.rend(); ++node) {
+      const bool made_a_weight = std::any_of(node->outputs.begin(), node->outputs.end(),
+                                             [&](const std::string& output) { return gone_values_.contains(output); });
+      const bool is_used = std::any_of(node->outputs.begin(), node->outputs.end(),
+                                       [&](const std::string& output) { return used.contains(output); });
+      if (made_a_weight && !is_used) {
+        gone_values_.insert(node->inputs.begin(), node->inputs.end());
+        continue;
+      }
+      used.insert(node->inputs.begin(), node->inputs.end());
+      kept.push_back(std::move(*node));
+    }
+    std::reverse(kept.begin(), kept.end());
+    graph_.nodes = std::move(new_nodes_);
+    graph_.nodes.insert(graph_.nodes.end(), std::make_move_iterator(kept.begin()), std::make_move_iterator(kept.end()));
+    std::erase_if(graph_.initializers,
+                  [&](const Initializer& initializer) { return gone_initializers_.contains(initializer.name); });
+    std::erase_if(graph_.value_infos, [&](const ValueInfo& value) { return gone_values_.contains(value.name); });
+  }
+
+  void move_others() {
+    if (options_.file == nullptr) return;
+    const auto& mapping = *options_.file->mapping();
+    for (Initializer& initializer : graph_.initializers) {
+      Tensor& tensor = initializer.tensor;
+      if (tensor.size_bytes() < options_.min_file_bytes) continue;
+      const auto bytes = tensor.bytes();
+      if (bytes.data() >= mapping.bytes().data() && bytes.data() < mapping.bytes().data() + mapping.bytes().size()) {
+        continue;
+      }
+      progress_.check(kStep);
+      Tensor moved = options_.file->append(initializer.name, tensor);
+      release_file_memory(bytes);
+      tensor = std::move(moved);
+    }
+  }
+
+  void write_notes() {
+    if (num_kept_ > 0) {
+      report_.pass.note(std::to_string(num_kept_) + " matrices keep the blocks that the checkpoint has, without loss");
+    }
+    for (const auto& entry : num_by_group_size_) {
+      report_.pass.note(
+          std::to_string(entry.second) + " matrices have rows that the groups do not divide: " +
+          (entry.first == 0 ? std::string("one scale a row") : "groups of " + std::to_string(entry.first)) +
+          " in their place");
+    }
+  }
+
+  Graph& graph_;
+  const WeightQuantization& options_;
+  const Progress& progress_;
+  WeightQuantizationReport report_;
+  NameSet names_;
+  std::unordered_map<std::string, std::size_t> index_;  ///< Of initializers by name; none goes before the end.
+  std::vector<Node> new_nodes_;
+  std::set<std::string> gone_initializers_, gone_values_;
+  std::map<std::int64_t, int> num_by_group_size_;
+  int num_kept_ = 0;
+};
+
+}  // namespace
+
+std::uint64_t WeightQuantizationReport::bytes_before() const {
+  std::uint64_t sum = 0;
+  for (const QuantizedWeight& weight : weights) sum += weight.bytes_before;
+  return sum;
+}
+
+std::uint64_t WeightQuantizationReport::bytes_after() const {
+  std::uint64_t sum = 0;
+  for (const QuantizedWeight& weight : weights) sum += weight.bytes_after;
+  return sum;
+}
+
+double WeightQuantizationReport::relative_error() const {
+  QuantizationError sum;
+  for (const QuantizedWeight& weight : weights) sum += weight.error;
+  return sum.relative();
+}
+
+std::string describe(const BlockWeight& weight) {
+  std::string text = to_string(weight.values.dtype());
+  text += weight.group_size == 0 ? " per row" : " in groups of " + std::to_string(weight.group_size);
+  if (weight.has_zero_points()) text += ", zero points";
+  if (weight.has_minimums()) text += ", minimums";
+  return text;
+}
+
+WeightQuantizationReport quantize_weights(Model& model, const WeightQuantization& options, const Progress& progress) {
+  if (model.opset() < kBlockWeightOpset) {
+    throw Error(ErrorKind::kUnsupported, "the model is of opset " + std::to_string(model.opset()) +
+                                             "; quantised weights need " + std::to_string(kBlockWeightOpset));
+  }
+  return Quantizer(model, options, progress).run();
+}
+
+}  // namespace pajamas
