@@ -85,4 +85,24 @@ struct TokenizerDefinition {
   std::optional<std::int32_t> bos_id, eos_id, pad_id, unk_id;
 };
 
+/// Limits of what is read. The largest published vocabulary has 262,144 tokens, the longest token some 1,000 bytes.
+inline constexpr std::int64_t kMaxTokens = 1 << 22;
+inline constexpr std::size_t kMaxTokenBytes = (1 << 16) - 1;
+/// Added tokens are searched for at every place of a text, so their length bounds the work for a byte.
+inline constexpr std::size_t kMaxAddedTokenBytes = 1024;
+
+/// Throws Error{kBadInput} for ids out of range, numbers that contradict each other, texts that are no UTF-8.
+void check_definition(const TokenizerDefinition& definition);
+
+/// The merges of a SentencePiece BPE, whose files have none: every pair of tokens that join to a token, ranked by the
+/// score of what they join to. `scores`: one a token, no NaN. Tokens without a text take no part.
+std::vector<Merge> merges_from_scores(const TextPool& tokens, const std::vector<double>& scores);
+
+// Parts of pipelines in the notation of tokenizer.json, for sources that have no such notation.
+/// A post-processor that puts ids around a text; null when there are none.
+nlohmann::json template_of(const std::vector<std::int32_t>& before, const std::vector<std::int32_t>& after);
+nlohmann::json sentencepiece_decoder(bool strips_space);
+nlohmann::json sentencepiece_normalizer(const std::string& charsmap_base64, bool removes_extra_spaces,
+                                        bool prepends_space);
+
 }  // namespace pajamas

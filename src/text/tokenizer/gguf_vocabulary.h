@@ -11,6 +11,8 @@
 
 namespace pajamas {
 
+class Gguf;  // io/gguf.h
+
 struct GgufVocabulary {
   /// Values of tokenizer.ggml.token_type.
   enum TokenType : std::int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
@@ -25,6 +27,9 @@ struct GgufVocabulary {
   std::optional<std::int64_t> bos_id, eos_id, unk_id, pad_id, sep_id, cls_id, mask_id;
   std::optional<bool> adds_bos, adds_eos, adds_sep, adds_space_prefix, removes_extra_whitespaces;
 };
+
+/// The vocabulary of a file. Throws Error{kBadInput} naming a key of another type, or that the file has none.
+GgufVocabulary read_gguf_vocabulary(const Gguf& file);
 
 /// Throws Error{kBadInput} for a vocabulary that contradicts itself, Error{kUnsupported} for an unknown model or
 /// pre-tokenizer, naming it. `where` is the file, for errors.
