@@ -21,7 +21,7 @@ namespace {
 using Opsets = std::vector<std::pair<std::string, std::int64_t>>;
 
 /// Domains whose operators have no table here; targets decide on each operator by name.
-constexpr std::string_view kForeignDomains[] = {"com.microsoft", "com.microsoft.nchwc", "pajamas"};
+constexpr std::string_view kForeignDomains[] = {"com.microsoft", "com.microsoft.nchwc"};
 
 const char* const kExportAgain = "export the model again, with a current exporter";
 
@@ -568,8 +568,9 @@ void Checker::check_operator(const Node& node, const Opsets& opsets) {
   if (schema == nullptr) {
     const OperatorSchema* first = find_first_version(node.domain, node.op_type);
     if (first == nullptr) {
-      unsupported("ONNX has no operator '" + node.op_type + "'", where,
-                  "export the model with standard ONNX operators");
+      unsupported((node.domain == kPajamasDomain ? std::string(kPajamasDomain) : std::string("ONNX")) +
+                      " has no operator '" + node.op_type + "'",
+                  where, "export the model with standard ONNX operators");
     }
     bad("the operator exists from opset " + std::to_string(first->since_version) +
             " on, but the model declares opset " + std::to_string(*version),
@@ -581,6 +582,7 @@ void Checker::check_operator(const Node& node, const Opsets& opsets) {
         where);
   }
   check_schema(node, *schema);
+  if (node.domain == kPajamasDomain) foreign_.insert(full_name);
 }
 
 void Checker::check_schema(const Node& node, const OperatorSchema& schema) const {

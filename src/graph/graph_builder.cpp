@@ -125,15 +125,29 @@ std::vector<GraphValue> GraphBuilder::node_with_outputs(std::string_view op_type
   return values;
 }
 
+GraphValue GraphBuilder::node_of_domain(std::string_view domain, std::int64_t version, std::string_view op_type,
+                                        std::initializer_list<GraphValue> inputs, NodeAttributes attributes) {
+  const auto imported = other_opsets_.emplace(domain, version).first;
+  if (imported->second != version) {
+    throw Error(ErrorKind::kInternal, "two versions of the domain '" + std::string(domain) + "' in one graph");
+  }
+  Node& added = add_node(op_type, std::span<const GraphValue>(inputs.begin(), inputs.size()), attributes);
+  added.domain = domain;
+  added.outputs = {added.name};
+  return {added.name};
+}
+
 Model GraphBuilder::build() {
   Model model;
   // The oldest file format that may hold this opset, so that the most readers take it (the table in ONNX's
   // Versioning.md).
   model.ir_version = opset_ <= 18 ? 8 : opset_ <= 20 ? 9 : opset_ <= 22 ? 10 : 11;
   model.opset_imports = {{"", opset_}};
+  for (const auto& [domain, version] : other_opsets_) model.opset_imports.emplace_back(domain, version);
   model.producer_name = "llama-pajamas";
   model.graph = std::move(graph_);
   graph_ = {};
+  other_opsets_.clear();
   num_uses_of_name_.clear();
   initializer_by_name_.clear();
   return model;

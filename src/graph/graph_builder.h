@@ -69,6 +69,10 @@ class GraphBuilder {
   std::vector<GraphValue> node_with_outputs(std::string_view op_type, std::initializer_list<GraphValue> inputs,
                                             std::size_t num_outputs, NodeAttributes attributes = {});
 
+  /// One operator call of a domain of our own ("pajamas"), whose `version` the model then imports; else as node().
+  GraphValue node_of_domain(std::string_view domain, std::int64_t version, std::string_view op_type,
+                            std::initializer_list<GraphValue> inputs, NodeAttributes attributes = {});
+
   /// The finished model: IR version, opset and producer set. The builder is empty afterwards.
   Model build();
 
@@ -78,6 +82,7 @@ class GraphBuilder {
 
   Graph graph_;
   std::int64_t opset_;
+  std::map<std::string, std::int64_t, std::less<>> other_opsets_;  ///< By domain.
   std::string scope_;
   std::map<std::string, int, std::less<>> num_uses_of_name_;
   std::map<std::string, std::size_t, std::less<>> initializer_by_name_;

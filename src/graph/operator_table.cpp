@@ -10,8 +10,11 @@ namespace {
 
 constexpr int kAny = OperatorSchema::kAny;
 
+/// The standard operators and, sorted behind them, our own.
 constexpr OperatorSchema kRows[] = {
 #include "graph/operator_rows.inc"
+    {kPajamasDomain, "PagedAttention", 1, 8, 8, 1, 1, 0xff, false,
+     "head_dim!i layer_index!i num_heads!i num_kv_heads!i scale!f sliding_window:i softcap:f"},
 };
 
 struct Domain {
@@ -23,6 +26,7 @@ constexpr Domain kDomains[] = {
 #define PAJAMAS_DOMAIN_ROW(name, newest) {name, newest},
 #include "graph/operator_rows.inc"
 #undef PAJAMAS_DOMAIN_ROW
+    {kPajamasDomain, 1},
 };
 
 /// Letters of the attribute types in the rows, in the order of ONNX's numbers; ' ' where a number has no type.

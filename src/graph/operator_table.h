@@ -1,6 +1,7 @@
-// The standard ONNX operators: which exist in which opset, with how many inputs and outputs and which attributes.
-// Generated from the onnx package (tools/make_operator_table); the only place that knows operator versions. It says
-// nothing of element types and shapes, nor of operators outside the standard domains.
+// The standard ONNX operators and those of our own domain: which exist in which opset, with how many inputs and outputs
+// and which attributes. The standard ones are generated from the onnx package (tools/make_operator_table); ours are
+// written in operator_table.cpp and described in docs/language.md. The only place that knows operator versions. It says
+// nothing of element types and shapes, nor of operators of other domains.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,9 @@
 #include <string_view>
 
 namespace pajamas {
+
+/// Domain of the project's own operators.
+inline constexpr std::string_view kPajamasDomain = "pajamas";
 
 /// Oldest opset of the default domain that is accepted; before it, operators broadcast by attribute.
 inline constexpr std::int64_t kOldestOpset = 7;
@@ -49,7 +53,7 @@ const OperatorSchema* find_operator(std::string_view domain, std::string_view na
 /// The first version of the operator, or nullptr when no known opset has it.
 const OperatorSchema* find_first_version(std::string_view domain, std::string_view name);
 
-/// Newest known version of a standard domain; 0 for any other domain.
+/// Newest known version of a standard domain or our own; 0 for any other domain.
 std::int64_t newest_opset(std::string_view domain);
 
 /// All rows, by domain, name and version.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "graph/operator_table.h"
 #include "graph/operator_types.h"
 #include "graph/shape_inference/rules.h"
 #include "pajamas/error.h"
@@ -244,7 +245,7 @@ class Walker {
     Site site{node, opset_, {}, std::vector<ValueFact>(node.outputs.size())};
     for (const std::string& input : node.inputs) site.inputs.push_back(input.empty() ? nullptr : facts.find(input));
     const bool is_default = node.domain.empty() || node.domain == "ai.onnx";
-    if (!is_default) return std::move(site.outputs);
+    if (!is_default && node.domain != kPajamasDomain) return std::move(site.outputs);
     if (node.op_type == "If" || node.op_type == "Loop" || node.op_type == "Scan") {
       control_flow(site, facts);
       return std::move(site.outputs);

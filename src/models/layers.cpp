@@ -80,32 +80,31 @@ GraphValue Layers::batch_norm(const std::string& name, const GraphValue& x, std:
   return graph_.node("BatchNormalization", inputs, {{"epsilon", static_cast<float>(epsilon)}});
 }
 
-GraphValue Layers::activation(ActivationFunction function, const GraphValue& x) {
-  const auto number = [&](double value) { return graph_.constant(static_cast<float>(value)); };
+GraphValue activation(GraphBuilder& graph, ActivationFunction function, const GraphValue& x) {
+  const auto number = [&](double value) { return graph.constant(static_cast<float>(value)); };
   switch (function) {
     case ActivationFunction::kLinear: return x;
-    case ActivationFunction::kRelu: return graph_.node("Relu", {x});
-    case ActivationFunction::kRelu6: return graph_.node("Clip", {x, number(0.0), number(6.0)});
-    case ActivationFunction::kSigmoid: return graph_.node("Sigmoid", {x});
-    case ActivationFunction::kTanh: return graph_.node("Tanh", {x});
-    case ActivationFunction::kSilu: return graph_.node("Mul", {x, graph_.node("Sigmoid", {x})});
+    case ActivationFunction::kRelu: return graph.node("Relu", {x});
+    case ActivationFunction::kRelu6: return graph.node("Clip", {x, number(0.0), number(6.0)});
+    case ActivationFunction::kSigmoid: return graph.node("Sigmoid", {x});
+    case ActivationFunction::kTanh: return graph.node("Tanh", {x});
+    case ActivationFunction::kSilu: return graph.node("Mul", {x, graph.node("Sigmoid", {x})});
     case ActivationFunction::kQuickGelu:
-      return graph_.node("Mul", {x, graph_.node("Sigmoid", {graph_.node("Mul", {x, number(1.702)})})});
+      return graph.node("Mul", {x, graph.node("Sigmoid", {graph.node("Mul", {x, number(1.702)})})});
     case ActivationFunction::kGelu: {
       // x * (1 + erf(x / sqrt(2))) / 2, in the shape that runtimes know to fuse: the Gelu operator is younger than the
       // opset used here.
-      const GraphValue erf = graph_.node("Erf", {graph_.node("Div", {x, number(std::numbers::sqrt2)})});
-      const GraphValue product = graph_.node("Mul", {x, graph_.node("Add", {erf, number(1.0)})});
-      return graph_.node("Mul", {product, number(0.5)});
+      const GraphValue erf = graph.node("Erf", {graph.node("Div", {x, number(std::numbers::sqrt2)})});
+      const GraphValue product = graph.node("Mul", {x, graph.node("Add", {erf, number(1.0)})});
+      return graph.node("Mul", {product, number(0.5)});
     }
     case ActivationFunction::kGeluTanh: {
       // x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), Hendrycks and Gimpel 2016
-      const GraphValue cube = graph_.node("Mul", {graph_.node("Mul", {x, x}), x});
-      const GraphValue sum = graph_.node("Add", {x, graph_.node("Mul", {cube, number(0.044715)})});
-      const GraphValue tanh =
-          graph_.node("Tanh", {graph_.node("Mul", {sum, number(std::sqrt(2.0 / std::numbers::pi))})});
-      const GraphValue half = graph_.node("Mul", {x, number(0.5)});
-      return graph_.node("Mul", {half, graph_.node("Add", {tanh, number(1.0)})});
+      const GraphValue cube = graph.node("Mul", {graph.node("Mul", {x, x}), x});
+      const GraphValue sum = graph.node("Add", {x, graph.node("Mul", {cube, number(0.044715)})});
+      const GraphValue tanh = graph.node("Tanh", {graph.node("Mul", {sum, number(std::sqrt(2.0 / std::numbers::pi))})});
+      const GraphValue half = graph.node("Mul", {x, number(0.5)});
+      return graph.node("Mul", {half, graph.node("Add", {tanh, number(1.0)})});
     }
   }
   throw Error(ErrorKind::kInternal, "an activation without a graph");

@@ -27,6 +27,9 @@ enum class ActivationFunction {
 /// The activation a configuration names under `key`. Throws Error{kUnsupported} naming key and value for another.
 ActivationFunction read_activation(const JsonReader& config, const char* key, const std::string& fallback);
 
+/// The activation of a float32 value, in operators of opset 17.
+GraphValue activation(GraphBuilder& graph, ActivationFunction function, const GraphValue& x);
+
 /// All values are float32; shapes are given per function. Borrowed builder and checkpoint must outlive the object.
 class Layers {
  public:
@@ -48,7 +51,9 @@ class Layers {
   GraphValue convolution(const std::string& name, const GraphValue& x, const Convolution& convolution);
   /// Inference form with running statistics; epsilon 1e-5 is PyTorch's default.
   GraphValue batch_norm(const std::string& name, const GraphValue& x, std::int64_t channels, double epsilon = 1e-5);
-  GraphValue activation(ActivationFunction function, const GraphValue& x);
+  GraphValue activation(ActivationFunction function, const GraphValue& x) {
+    return pajamas::activation(graph_, function, x);
+  }
 
   /// Names of the projections below the open scope, and whether they have biases.
   struct AttentionNames {

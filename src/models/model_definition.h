@@ -16,9 +16,13 @@ namespace pajamas {
 
 /// What the user said about the model on the command line.
 struct ImportHints {
-  std::string task;                 ///< "", "detection", "classification", "embedding", "none".
+  std::string task;                 ///< "", "detection", "classification", "embedding", "generation", "none".
   std::string head;                 ///< "", or a DetectionHead name.
   std::vector<std::string> labels;  ///< From --labels; empty: the model's own.
+  /// Language models: most tokens of a sequence (BuildPlan::context_length); 0: the model's own.
+  std::int64_t context_length = 0;
+  /// Folder for a nameless file that holds what must be repacked (blocks of a GGUF); empty: it is held in memory.
+  std::filesystem::path scratch_directory;
 };
 
 /// One graph of an imported model.
@@ -27,17 +31,18 @@ struct ImportedPart {
   Model model;
 };
 
-/// A file that goes into the bundle beside the engines (tokenizer).
+/// A file that goes into the bundle beside the engines (tokenizer): a copy of `path`, or, without one, `contents`.
 struct ImportedFile {
   std::filesystem::path path;
   std::string name;  ///< In the bundle.
   std::string role;
+  std::string contents = {};
 };
 
 struct ImportedModel {
   std::string name;    ///< Suggested model name.
   std::string family;  ///< "yolo", "vit", ...
-  std::string format;  ///< "onnx", "huggingface"
+  std::string format;  ///< "onnx", "huggingface", "gguf"
   std::vector<ImportedPart> parts;
   std::vector<ImportedFile> files;
   TaskFacts task;
@@ -51,7 +56,8 @@ class ModelDefinition {
   virtual std::optional<TaskFacts> recognise(const Model& model, const ImportHints& hints) const = 0;
   /// Whether `config` (a Hugging Face config.json) names this family.
   virtual bool accepts_checkpoint(const nlohmann::json& config) const;
-  /// Reads the checkpoint folder. Throws Error{kBadInput} or Error{kUnsupported} naming file, key or tensor.
+  /// Reads the checkpoint folder, or, for language models, the GGUF file. Throws Error{kBadInput} or
+  /// Error{kUnsupported} naming file, key or tensor.
   virtual ImportedModel load_checkpoint(const std::filesystem::path& directory, const nlohmann::json& config,
                                         const ImportHints& hints) const;
 };
@@ -74,5 +80,9 @@ Recognition recognise_model(const Model& model, const ImportHints& hints);
 /// Reads a Hugging Face checkpoint folder (config.json and safetensors) by the family its model_type names. Throws
 /// Error{kUnsupported} for a family that is not read, and as ModelDefinition::load_checkpoint. Thread-safe.
 ImportedModel load_checkpoint_folder(const std::filesystem::path& directory, const ImportHints& hints);
+
+/// Reads a GGUF file by the family that its metadata amounts to. Throws Error{kUnsupported} for an architecture that is
+/// not read, and as ModelDefinition::load_checkpoint. Thread-safe.
+ImportedModel load_gguf(const std::filesystem::path& file, const ImportHints& hints);
 
 }  // namespace pajamas

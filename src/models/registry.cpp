@@ -9,6 +9,8 @@
 #include "models/clip/clip.h"
 #include "models/embedder/embedder.h"
 #include "models/faster_rcnn/faster_rcnn.h"
+#include "models/language/language_family.h"
+#include "models/language/weight_source.h"
 #include "models/model_definition.h"
 #include "models/published_facts.h"
 #include "models/resnet/resnet.h"
@@ -60,6 +62,18 @@ Model with_inferred_outputs(const Model& model) {
   return inferred;
 }
 
+ImportedModel load_by_config(const std::filesystem::path& path, const nlohmann::json& config, const ImportHints& hints,
+                             const std::filesystem::path& config_file) {
+  for (const ModelDefinition* definition : model_definitions()) {
+    if (definition->accepts_checkpoint(config)) return definition->load_checkpoint(path, config, hints);
+  }
+  const JsonReader reader(config, config_file.string());
+  throw Error(ErrorKind::kUnsupported, "model_type '" + reader.string_or("model_type", "") + "' is not known",
+              config_file.string(),
+              std::string("checkpoints of vit, clip, resnet and the language models ") + language_model_types() +
+                  " are read; export another model to ONNX");
+}
+
 }  // namespace
 
 const std::vector<const ModelDefinition*>& model_definitions() {
@@ -75,6 +89,13 @@ const std::vector<const ModelDefinition*>& model_definitions() {
       &resnet_definition(),       //
       &classifier_definition(),   //
       &embedder_definition(),     //
+      &llama_definition(),        //
+      &mistral_definition(),      //
+      &qwen2_definition(),        //
+      &qwen3_definition(),        //
+      &qwen3_moe_definition(),    //
+      &phi3_definition(),         //
+      &gemma3_definition(),       //
   };
   return definitions;
 }
@@ -98,14 +119,11 @@ Recognition recognise_model(const Model& declared, const ImportHints& hints) {
 
 ImportedModel load_checkpoint_folder(const std::filesystem::path& directory, const ImportHints& hints) {
   const nlohmann::json config = read_config(directory);
-  for (const ModelDefinition* definition : model_definitions()) {
-    if (!definition->accepts_checkpoint(config)) continue;
-    return definition->load_checkpoint(directory, config, hints);
-  }
-  const JsonReader reader(config, (directory / "config.json").string());
-  throw Error(ErrorKind::kUnsupported, "model_type '" + reader.string_or("model_type", "") + "' is not known",
-              (directory / "config.json").string(),
-              "checkpoints of vit, clip and resnet are read; export another model to ONNX");
+  return load_by_config(directory, config, hints, directory / "config.json");
+}
+
+ImportedModel load_gguf(const std::filesystem::path& file, const ImportHints& hints) {
+  return load_by_config(file, huggingface_config_of(Gguf::read(file)), hints, file);
 }
 
 }  // namespace pajamas

@@ -182,11 +182,22 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
 }
 
 /// Builds under a plan that leaves nothing open. Throws ProofFailed beside what build() throws.
+/// Where a large file may lie for the time of a build: beside the bundle, as far as that folder is there already.
+fs::path scratch_directory(const BuildRequest& request) {
+  fs::path folder = fs::absolute(request.output.value_or(fs::path("bundle"))).lexically_normal().parent_path();
+  std::error_code ignored;
+  while (!fs::is_directory(folder, ignored) && folder.has_relative_path()) folder = folder.parent_path();
+  return folder;
+}
+
 BuildResult build_resolved(const BuildRequest& request, const BuildPlan& plan) {
   const Progress& progress = request.progress;
   StepClock clock;
 
-  ImportedModel imported = clock.timed("import", [&] { return import_model(request.source, request.hints, progress); });
+  ImportHints hints = request.hints;
+  hints.context_length = plan.context_length;
+  hints.scratch_directory = scratch_directory(request);
+  ImportedModel imported = clock.timed("import", [&] { return import_model(request.source, hints, progress); });
 
   BuildResult result;
   Manifest& manifest = result.manifest;
@@ -215,7 +226,8 @@ BuildResult build_resolved(const BuildRequest& request, const BuildPlan& plan) {
       }
     }
     for (const ImportedFile& file : imported.files) {
-      write_file(staged.path() / file.name, MappedFile::open(file.path)->bytes());
+      const auto mapped = file.path.empty() ? nullptr : MappedFile::open(file.path);
+      write_file(staged.path() / file.name, mapped ? mapped->bytes() : std::as_bytes(std::span(file.contents)));
       manifest.files.push_back({file.name, file.role, {}, 0});
     }
     clock.timed("pack", [&] { write_bundle(staged, manifest); });

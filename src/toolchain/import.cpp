@@ -8,6 +8,7 @@
 #include "base/files.h"
 #include "bundle/bundle.h"
 #include "graph/checker.h"
+#include "io/gguf.h"
 #include "io/onnx_reader.h"
 #include "pajamas/error.h"
 
@@ -38,7 +39,8 @@ ImportedModel import_folder(const fs::path& source, const ImportHints& hints) {
   std::error_code ignored;
   if (!fs::exists(source / "config.json", ignored)) {
     throw Error(ErrorKind::kBadInput, "is a folder without config.json", source.string(),
-                "give an .onnx file or a Hugging Face checkpoint folder (config.json and model.safetensors)");
+                "give an .onnx file, a .gguf file or a Hugging Face checkpoint folder (config.json and "
+                "model.safetensors)");
   }
   ImportedModel imported = load_checkpoint_folder(source, hints);
   if (imported.name.empty()) imported.name = fs::absolute(source).lexically_normal().filename().string();
@@ -46,6 +48,16 @@ ImportedModel import_folder(const fs::path& source, const ImportHints& hints) {
   for (const ImportedPart& part : imported.parts) check_model(part.model);
   return imported;
 }
+
+ImportedModel import_gguf(const fs::path& source, const ImportHints& hints) {
+  ImportedModel imported = load_gguf(source, hints);
+  imported.name = folder_name(imported.name);
+  for (const ImportedPart& part : imported.parts) check_model(part.model);
+  return imported;
+}
+
+/// By its content: a file that is named like a GGUF and is none gets the error of the reader it is named for.
+bool is_gguf_file(const fs::path& source) { return source.extension() == ".gguf" || Gguf::is_gguf(source); }
 
 }  // namespace
 
@@ -55,10 +67,12 @@ ImportedModel import_model(const fs::path& source, const ImportHints& hints, con
   if (!fs::exists(source, error)) {
     throw Error(ErrorKind::kBadInput, "there is no such file or folder", source.string(), "check the path");
   }
-  if (!fs::is_directory(source, error)) return import_onnx(source, hints);
+  if (!fs::is_directory(source, error)) {
+    return is_gguf_file(source) ? import_gguf(source, hints) : import_onnx(source, hints);
+  }
   if (fs::exists(source / kManifestFileName, error)) {
     throw Error(ErrorKind::kBadInput, "is a bundle, not a model to build from", source.string(),
-                "give the .onnx file or checkpoint folder that the bundle was built from");
+                "give the file or checkpoint folder that the bundle was built from");
   }
   return import_folder(source, hints);
 }

@@ -11,9 +11,10 @@
 
 namespace pajamas {
 
-/// Reads `source`: an .onnx file, or a Hugging Face checkpoint folder (config.json and safetensors). The graphs are
-/// checked before they are given back. A model whose task no family recognises has the task "none", unless `hints`
-/// name a task, which is then an error. Throws Error: kBadInput (damaged), kUnsupported (format, operator, family).
+/// Reads `source`: an .onnx file, a GGUF file, or a Hugging Face checkpoint folder (config.json and safetensors). The
+/// graphs are checked before they are given back. A model whose task no family recognises has the task "none", unless
+/// `hints` name a task, which is then an error. Throws Error: kBadInput (damaged), kUnsupported (format, operator,
+/// family).
 ImportedModel import_model(const std::filesystem::path& source, const ImportHints& hints,
                            const Progress& progress = {});
 

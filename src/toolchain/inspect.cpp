@@ -84,7 +84,9 @@ nlohmann::json inspect(const fs::path& path, const ImportHints& hints) {
     }
     return json;
   }
-  const ImportedModel imported = import_model(path, hints);
+  ImportHints with_scratch = hints;
+  if (with_scratch.scratch_directory.empty()) with_scratch.scratch_directory = fs::temp_directory_path(ignored);
+  const ImportedModel imported = import_model(path, with_scratch);
   nlohmann::json parts = nlohmann::json::array();
   for (const ImportedPart& part : imported.parts) parts.push_back(describe(part));
   return {{"kind", "model"},       {"path", path.string()},        {"format", imported.format},

@@ -238,6 +238,68 @@ std::vector<Tensor> lp_normalization(const Call& call) {
   return {out};
 }
 
+/// Pairs of channels turned by angles given as cosines and sines: (a, b) to (a cos - b sin, a sin + b cos). The pairs
+/// are channels i and i + half, or neighbours when interleaved; channels past the rotary part stay.
+std::vector<Tensor> rotary_embedding(const Call& call) {
+  const Tensor& in = call.input(0);
+  const Tensor& cosines = call.input(1);
+  const Tensor& sines = call.input(2);
+  const Tensor* positions = call.optional_input(3);
+  const std::size_t rank = in.shape().rank();
+  call.require(rank == 3 || rank == 4, "X must be [batch, seq_len, channels] or [batch, num_heads, seq_len, head_dim]");
+  const bool is_flat = rank == 3;
+  const std::int64_t num_heads = is_flat ? call.node.int_attribute("num_heads", 0) : in.shape()[1];
+  const std::int64_t batch = in.shape()[0], seq_len = in.shape()[is_flat ? 1 : 2];
+  call.require(num_heads >= 1 || (!is_flat && num_heads == 0), "the attribute num_heads is needed");
+  call.require(!is_flat || in.shape()[2] % num_heads == 0, "num_heads does not divide the channels");
+  const std::int64_t head_dim = is_flat ? in.shape()[2] / num_heads : in.shape()[3];
+  const std::int64_t given_dim = call.node.int_attribute("rotary_embedding_dim", 0);
+  const std::int64_t rotary_dim = given_dim == 0 ? head_dim : given_dim;
+  call.require(rotary_dim >= 0 && rotary_dim <= head_dim && rotary_dim % 2 == 0, "the rotary part does not fit a head");
+  const std::int64_t half = rotary_dim / 2;
+  const bool is_interleaved = call.node.int_attribute("interleaved", 0) != 0;
+  call.require(cosines.shape() == sines.shape() && cosines.dtype() == in.dtype() && sines.dtype() == in.dtype(),
+               "cos_cache and sin_cache do not fit X");
+  if (positions == nullptr) {
+    call.require(cosines.shape() == Shape({batch, seq_len, half}),
+                 "cos_cache must be [batch, seq_len, rotary_dim / 2]");
+  } else {
+    call.require(cosines.shape().rank() == 2 && cosines.shape()[1] == half,
+                 "cos_cache must be [max_position, rotary_dim / 2]");
+    call.require(positions->dtype() == DType::kInt64 && positions->shape() == Shape({batch, seq_len}),
+                 "position_ids must be [batch, seq_len]");
+  }
+  Tensor out = call.make(in.dtype(), in.shape());
+  require_float(call, in.dtype(), [&](auto tag) {
+    using T = decltype(tag);
+    const auto from = in.as<T>();
+    const auto to = out.mutable_as<T>();
+    std::copy(from.begin(), from.end(), to.begin());
+    for (std::int64_t token = 0; token < batch * seq_len; ++token) {
+      std::int64_t angle_row = token;
+      if (positions != nullptr) {
+        angle_row = positions->as<std::int64_t>()[static_cast<std::size_t>(token)];
+        call.require(angle_row >= 0 && angle_row < cosines.shape()[0], "a position is out of range");
+      }
+      const std::int64_t item = token / seq_len, place = token % seq_len;
+      for (std::int64_t head = 0; head < num_heads; ++head) {
+        const std::int64_t row =
+            is_flat ? token * num_heads + head : (item * num_heads + head) * seq_len + place;  // of head_dim channels
+        for (std::int64_t i = 0; i < half; ++i) {
+          const std::int64_t first = row * head_dim + (is_interleaved ? 2 * i : i);
+          const std::int64_t second = is_interleaved ? first + 1 : first + half;
+          const T cosine = cosines.as<T>()[static_cast<std::size_t>(angle_row * half + i)];
+          const T sine = sines.as<T>()[static_cast<std::size_t>(angle_row * half + i)];
+          const T a = from[static_cast<std::size_t>(first)], b = from[static_cast<std::size_t>(second)];
+          to[static_cast<std::size_t>(first)] = a * cosine - b * sine;
+          to[static_cast<std::size_t>(second)] = a * sine + b * cosine;
+        }
+      }
+    }
+  });
+  return {out};
+}
+
 std::vector<Tensor> local_response_normalization(const Call& call) {
   const Tensor& in = call.input(0);
   call.require(in.shape().rank() >= 2, "a tensor with channels is wanted");
@@ -282,6 +344,7 @@ void add_normalization(KernelTable& table) {
   table["RMSNormalization"] = {layer_normalization<false>, true};
   table["InstanceNormalization"] = {group_normalization, true};
   table["GroupNormalization"] = {group_normalization, true};
+  table["RotaryEmbedding"] = {rotary_embedding, true};
   table["LpNormalization"] = {lp_normalization, true};
   table["LRN"] = {local_response_normalization, true};
 }

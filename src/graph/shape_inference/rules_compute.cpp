@@ -171,6 +171,30 @@ void gemm(Site& site) {
   site.set_shape(0, {(*a)[is_a_transposed ? 1 : 0], (*b)[is_b_transposed ? 0 : 1]});
 }
 
+/// pajamas.PagedAttention (docs/language.md): [num_tokens, num_heads * value_dim].
+void paged_attention(Site& site) {
+  const std::int64_t num_heads = site.node.int_attribute("num_heads", 0);
+  const std::int64_t num_kv_heads = site.node.int_attribute("num_kv_heads", 0);
+  const std::int64_t head_dim = site.node.int_attribute("head_dim", 0);
+  if (num_heads < 1 || num_kv_heads < 1 || head_dim < 1 || num_heads % num_kv_heads != 0) {
+    site.fail("num_heads, num_kv_heads and head_dim must be positive, and num_kv_heads must divide num_heads");
+  }
+  if (site.input(0) != nullptr) site.set_dtype(0, site.input(0)->dtype);
+  const Extents* query = site.shape(0);
+  const Extents* key = site.shape(1);
+  const Extents* value = site.shape(2);
+  if (query == nullptr || key == nullptr || value == nullptr) return;
+  if (query->size() != 2 || key->size() != 2 || value->size() != 2) {
+    site.fail("query, key and value must be [num_tokens, channels]");
+  }
+  const Extent num_tokens = site.merge(site.merge((*query)[0], (*key)[0], "tokens"), (*value)[0], "tokens");
+  site.merge((*query)[1], Extent(num_heads * head_dim), "query channels");
+  site.merge((*key)[1], Extent(num_kv_heads * head_dim), "key channels");
+  const auto value_dim = divide_exactly((*value)[1], Extent(num_kv_heads));
+  if (!value_dim && (*value)[1].is_known()) site.fail("num_kv_heads does not divide the channels of value");
+  site.set_shape(0, {num_tokens, value_dim ? *value_dim * Extent(num_heads) : Extent::fresh()});
+}
+
 void batch_normalization(Site& site) {
   if (const Extents* in = site.shape(0)) site.set_shape(0, *in);
 }
@@ -308,6 +332,7 @@ void add_compute_rules(RuleTable& table) {
   table["Einsum"] = einsum;
   table["GridSample"] = grid_sample;
   table["Attention"] = attention;
+  table["PagedAttention"] = paged_attention;
 }
 
 }  // namespace pajamas::shape_rules

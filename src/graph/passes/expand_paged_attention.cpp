@@ -1,0 +1,163 @@
+// Attention over a whole sequence, written out in ONNX's operators. See expand_paged_attention.h.
+#include "graph/passes/expand_paged_attention.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+
+#include "graph/operator_table.h"
+#include "pajamas/error.h"
+
+namespace pajamas {
+namespace {
+
+constexpr std::size_t kNumTokenInputs = 3;  // query, key, value; what follows describes the cache
+
+bool is_paged_attention(const Node& node) { return node.domain == kPajamasDomain && node.op_type == "PagedAttention"; }
+
+struct Attributes {
+  std::int64_t num_heads = 0;
+  std::int64_t num_kv_heads = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t sliding_window = 0;
+  float scale = 1;
+  float softcap = 0;
+};
+
+Attributes read_attributes(const Node& node) {
+  Attributes a;
+  a.num_heads = node.int_attribute("num_heads", 0);
+  a.num_kv_heads = node.int_attribute("num_kv_heads", 0);
+  a.head_dim = node.int_attribute("head_dim", 0);
+  a.sliding_window = node.int_attribute("sliding_window", 0);
+  a.scale = node.float_attribute("scale", 1);
+  a.softcap = node.float_attribute("softcap", 0);
+  const bool is_whole = a.num_heads >= 1 && a.num_kv_heads >= 1 && a.head_dim >= 1 &&
+                        a.num_heads % a.num_kv_heads == 0 && a.sliding_window >= 0 && a.softcap >= 0;
+  if (!is_whole) throw Error(ErrorKind::kBadInput, "has attributes out of range", node.describe());
+  if (node.inputs.size() != 8) throw Error(ErrorKind::kBadInput, "should have 8 inputs", node.describe());
+  return a;
+}
+
+class Expander {
+ public:
+  explicit Expander(Model& model) : model_(model), graph_(model.graph), names_(model.graph) {}
+
+  PassReport run() {
+    PassReport report;
+    report.pass = "expand_paged_attention";
+    std::vector<std::string> cache_inputs;
+    std::vector<Node> nodes = std::move(graph_.nodes);
+    graph_.nodes.clear();
+    for (Node& node : nodes) {
+      if (!is_paged_attention(node)) {
+        graph_.nodes.push_back(std::move(node));
+        continue;
+      }
+      expand(node);
+      cache_inputs.insert(cache_inputs.end(), node.inputs.begin() + kNumTokenInputs, node.inputs.end());
+      report.count("PagedAttention");
+    }
+    remove_inputs(cache_inputs);
+    std::erase_if(model_.opset_imports, [&](const auto& import) {
+      return import.first == kPajamasDomain && std::none_of(graph_.nodes.begin(), graph_.nodes.end(),
+                                                            [](const Node& n) { return n.domain == kPajamasDomain; });
+    });
+    return report;
+  }
+
+ private:
+  std::string add(const char* op_type, std::vector<std::string> inputs,
+                  std::initializer_list<std::pair<const char*, AttributeValue>> attributes = {}) {
+    Node node;
+    node.op_type = op_type;
+    node.name = names_.take(scope_ + "/" + op_type);
+    node.inputs = std::move(inputs);
+    node.outputs = {node.name};
+    for (const auto& [name, value] : attributes) node.set_attribute(name, value);
+    graph_.nodes.push_back(std::move(node));
+    return graph_.nodes.back().outputs[0];
+  }
+
+  std::string constant(Tensor tensor) {
+    const std::string name = names_.take(scope_ + "/constant");
+    graph_.initializers.push_back(Initializer{name, std::move(tensor), {}, {}});
+    return name;
+  }
+  std::string integers(std::initializer_list<std::int64_t> values) {
+    return constant(Tensor::of<std::int64_t>(Shape{static_cast<std::int64_t>(values.size())}, values));
+  }
+
+  /// float32 [num_tokens, num_tokens]: 0 where row may see column, else the lowest number. One for each window.
+  const std::string& mask(const std::string& query, std::int64_t window) {
+    const auto known = mask_by_window_.find(window);
+    if (known != mask_by_window_.end()) return known->second;
+    const std::string num_tokens = add("Squeeze", {add("Gather", {add("Shape", {query}), integers({0})})});
+    const std::string token = add(
+        "Range", {constant(Tensor::scalar<std::int64_t>(0)), num_tokens, constant(Tensor::scalar<std::int64_t>(1))});
+    const std::string age =
+        add("Sub", {add("Unsqueeze", {token, integers({1})}), add("Unsqueeze", {token, integers({0})})});
+    std::string is_seen = add("GreaterOrEqual", {age, constant(Tensor::scalar<std::int64_t>(0))});
+    if (window > 0) {
+      is_seen = add("And", {is_seen, add("Less", {age, constant(Tensor::scalar<std::int64_t>(window))})});
+    }
+    // Finite, so that no row of a runtime that masks in another order turns into NaN; a token always sees itself.
+    const std::string result = add("Where", {is_seen, constant(Tensor::scalar(0.0F)),
+                                             constant(Tensor::scalar(std::numeric_limits<float>::lowest() / 2))});
+    return mask_by_window_.emplace(window, result).first->second;
+  }
+
+  void expand(const Node& node) {
+    const Attributes a = read_attributes(node);
+    scope_ = node.name.empty() ? node.outputs.at(0) : node.name;
+    const std::int64_t group = a.num_heads / a.num_kv_heads;
+    // Heads that share a key stand next to each other, so the query splits into (kv head, member of its group).
+    const auto axes = [](std::initializer_list<std::int64_t> order) { return std::vector<std::int64_t>(order); };
+    const std::string query =
+        add("Transpose", {add("Reshape", {node.inputs[0], integers({0, a.num_kv_heads, group, a.head_dim})})},
+            {{"perm", axes({1, 2, 0, 3})}});
+    const std::string key =
+        add("Transpose", {add("Reshape", {node.inputs[1], integers({0, a.num_kv_heads, 1, a.head_dim})})},
+            {{"perm", axes({1, 2, 3, 0})}});
+    const std::string value = add("Transpose", {add("Reshape", {node.inputs[2], integers({0, a.num_kv_heads, 1, -1})})},
+                                  {{"perm", axes({1, 2, 0, 3})}});
+    std::string scores = add("Mul", {add("MatMul", {query, key}), constant(Tensor::scalar(a.scale))});
+    if (a.softcap > 0) {
+      const std::string cap = constant(Tensor::scalar(a.softcap));
+      scores = add("Mul", {add("Tanh", {add("Div", {scores, cap})}), cap});
+    }
+    const std::string weights =
+        add("Softmax", {add("Add", {scores, mask(node.inputs[0], a.sliding_window)})}, {{"axis", std::int64_t{-1}}});
+    const std::string mixed = add("Transpose", {add("MatMul", {weights, value})}, {{"perm", axes({2, 0, 1, 3})}});
+    add("Reshape", {mixed, integers({0, -1})});
+    graph_.nodes.back().outputs = node.outputs;
+  }
+
+  void remove_inputs(const std::vector<std::string>& names) {
+    for (const Node& node : graph_.nodes) {
+      for (const std::string& input : node.inputs) {
+        if (std::find(names.begin(), names.end(), input) == names.end()) continue;
+        throw Error(ErrorKind::kBadInput, "uses '" + input + "', which describes the cache", node.describe());
+      }
+    }
+    std::erase_if(graph_.inputs, [&](const ValueInfo& input) {
+      return std::find(names.begin(), names.end(), input.name) != names.end();
+    });
+  }
+
+  Model& model_;
+  Graph& graph_;
+  NameSet names_;
+  std::string scope_;
+  std::map<std::int64_t, std::string> mask_by_window_;
+};
+
+}  // namespace
+
+bool has_paged_attention(const Model& model) {
+  return std::any_of(model.graph.nodes.begin(), model.graph.nodes.end(), is_paged_attention);
+}
+
+PassReport expand_paged_attention(Model& model) { return Expander(model).run(); }
+
+}  // namespace pajamas

@@ -1,0 +1,14 @@
+// From a DecoderConfig and weights to the Graph of docs/language.md. One builder for all families.
+#pragma once
+
+#include "graph/graph.h"
+#include "models/language/decoder_config.h"
+#include "models/language/weight_source.h"
+
+namespace pajamas {
+
+/// The model, with every weight as it is stored. Tensors of the checkpoint that have no place in it are logged as a
+/// warning. Throws as LanguageWeights.
+Model build_decoder(const DecoderConfig& config, const WeightSource& source);
+
+}  // namespace pajamas

@@ -1,0 +1,112 @@
+// Stored tensors into a graph. See language_weights.h.
+#include "models/language/language_weights.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "pajamas/error.h"
+
+namespace pajamas {
+namespace {
+
+const char* const kFetchAgain = "config.json and the weights may belong to different models: fetch the folder again";
+constexpr auto kToFloat32 = static_cast<std::int64_t>(DType::kFloat32);
+
+}  // namespace
+
+void LanguageWeights::require_shape(const std::string& name, const Shape& shape) {
+  if (!source_.has(name)) {
+    throw Error(ErrorKind::kBadInput, "tensor '" + name + "' " + shape.to_string() + " is missing", source_.where(),
+                kFetchAgain);
+  }
+  if (source_.shape_of(name) != shape) {
+    throw Error(ErrorKind::kBadInput,
+                "tensor '" + name + "' is " + source_.shape_of(name).to_string() + ", but the configuration makes it " +
+                    shape.to_string(),
+                source_.where(), kFetchAgain);
+  }
+  used_.insert(name);
+}
+
+GraphValue LanguageWeights::matrix(const std::string& name, std::int64_t rows, std::int64_t columns) {
+  const auto known = matrices_.find(name);
+  require_shape(name, Shape{rows, columns});
+  if (known != matrices_.end()) return known->second;
+  const WeightStorage storage = source_.storage_of(name);
+  GraphValue value;
+  if (storage.is_blocks()) {
+    value = block_matrix(name);
+  } else if (storage.dtype == DType::kFloat32) {
+    value = graph_.weight(name, source_.tensor(name));
+  } else if (storage.dtype == DType::kFloat16 || storage.dtype == DType::kBfloat16) {
+    value = graph_.node("Cast", {graph_.weight(name, source_.tensor(name))}, {{"to", kToFloat32}});
+  } else {
+    throw Error(ErrorKind::kUnsupported, "tensor '" + name + "' is stored as " + storage.to_string(), source_.where(),
+                "weights in float32, float16 and bfloat16 are read; take a quantised model as GGUF");
+  }
+  matrices_.emplace(name, value);
+  return value;
+}
+
+GraphValue LanguageWeights::block_matrix(const std::string& name) {
+  const BlockWeight blocks = source_.blocks(name);
+  // Scales in half precision are widened before the product, so that it is made in float32.
+  const auto widened = [&](const std::string& suffix, const Tensor& tensor) {
+    const GraphValue stored = graph_.weight(name + suffix, tensor);
+    return tensor.dtype() == DType::kFloat32 ? stored : graph_.node("Cast", {stored}, {{"to", kToFloat32}});
+  };
+  const GraphValue values = graph_.weight(name, blocks.values);
+  const GraphValue scales = widened(".scales", blocks.scales);
+  std::vector<GraphValue> inputs{values, scales};
+  if (blocks.has_zero_points()) inputs.push_back(graph_.weight(name + ".zero_points", blocks.zero_points));
+  const bool has_groups = blocks.group_size > 0;
+  const GraphValue scaled =
+      has_groups ? graph_.node("DequantizeLinear", std::span<const GraphValue>(inputs),
+                               {{"axis", std::int64_t{1}}, {"block_size", blocks.group_size}})
+                 : graph_.node("DequantizeLinear", std::span<const GraphValue>(inputs), {{"axis", std::int64_t{0}}});
+  if (!blocks.has_minimums()) return scaled;
+  const std::int64_t rows = blocks.out_dim(), groups = blocks.groups_per_row();
+  const GraphValue grouped =
+      graph_.node("Reshape", {scaled, graph_.integers({rows, groups, blocks.in_dim() / groups})});
+  Tensor minimums = blocks.minimums.reshaped(Shape{rows, groups, 1});
+  const GraphValue shifted = graph_.node("Add", {grouped, widened(".minimums", minimums)});
+  return graph_.node("Reshape", {shifted, graph_.integers({rows, blocks.in_dim()})});
+}
+
+GraphValue LanguageWeights::vector(const std::string& name, std::int64_t dim, float added) {
+  require_shape(name, Shape{dim});
+  Tensor values(DType::kFloat32, Shape{dim});
+  source_.read_rows_f32(name, 0, 1, values.mutable_as<float>());
+  if (added != 0) {
+    for (float& value : values.mutable_as<float>()) value += added;
+  }
+  return graph_.weight(name, std::move(values));
+}
+
+GraphValue LanguageWeights::linear(std::string_view scope, const std::string& name, const GraphValue& x,
+                                   std::int64_t in_dim, std::int64_t out_dim, bool has_bias) {
+  const auto inner = graph_.scope(scope);
+  const GraphValue weight = matrix(name + ".weight", out_dim, in_dim);
+  if (!has_bias) return graph_.node("Gemm", {x, weight}, {{"transB", std::int64_t{1}}});
+  return graph_.node("Gemm", {x, weight, vector(name + ".bias", out_dim)}, {{"transB", std::int64_t{1}}});
+}
+
+std::vector<std::string> LanguageWeights::unused() const {
+  std::vector<std::string> result;
+  for (std::string& name : source_.names()) {
+    if (!used_.contains(name)) result.push_back(std::move(name));
+  }
+  return result;
+}
+
+void LanguageWeights::warn_unused(std::string_view family) const {
+  const auto names = unused();
+  if (names.empty()) return;
+  constexpr std::size_t kShown = 5;
+  std::string list;
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) list += (i == 0 ? "" : ", ") + names[i];
+  if (names.size() > kShown) list += ", ...";
+  log().warn("{}: {} tensors are not part of the {} that was built: {}", source_.where(), names.size(), family, list);
+}
+
+}  // namespace pajamas

@@ -1,0 +1,128 @@
+// Checkpoints of language models become graphs that compute what transformers computes: every family on tiny random
+// checkpoints (tools/goldens/make_language_models.py), the graph written out by expand_paged_attention and run by ONNX
+// Runtime and by the interpreter.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <numeric>
+
+#include "graph/checker.h"
+#include "graph/interpreter.h"
+#include "graph/passes/expand_paged_attention.h"
+#include "graph/shape_inference.h"
+#include "io/onnx_writer.h"
+#include "io/safetensors.h"
+#include "models/model_definition.h"
+#include "toolchain/import.h"
+#include "verify/onnxruntime_reference.h"
+
+namespace pajamas {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The bound, relative to logits of standard deviation 1 to 5.
+constexpr float kTolerance = 1e-4F;
+constexpr std::int64_t kPromptLengths[] = {1, 5, 17, 40};
+
+struct FamilyCase {
+  const char* name;
+  const char* family;
+  std::int64_t context_length = 0;
+  const char* logits = "logits";
+};
+
+void PrintTo(const FamilyCase& family, std::ostream* out) { *out << family.name << "/" << family.context_length; }
+
+fs::path folder_of(const std::string& name) { return fs::path(PAJAMAS_TEST_DATA) / "language" / name; }
+
+std::map<std::string, Tensor> inputs_of(const Tensor& ids, std::int64_t length, const std::vector<std::int64_t>& rows) {
+  std::vector<std::int64_t> positions(static_cast<std::size_t>(length));
+  std::iota(positions.begin(), positions.end(), 0);
+  return {{"input_ids", Tensor::of(Shape{length}, ids.as<std::int64_t>().first(positions.size()))},
+          {"position_ids", Tensor::of<std::int64_t>(Shape{length}, positions)},
+          {"logit_rows", Tensor::of<std::int64_t>(Shape{static_cast<std::int64_t>(rows.size())}, rows)}};
+}
+
+/// Rows `rows` of the golden against `actual` [rows, vocab].
+void expect_rows(const Tensor& actual, const Tensor& golden, const std::vector<std::int64_t>& rows) {
+  const std::int64_t vocab = golden.shape()[1];
+  ASSERT_EQ(actual.shape(), Shape({static_cast<std::int64_t>(rows.size()), vocab}));
+  float worst = 0;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    for (std::int64_t i = 0; i < vocab; ++i) {
+      const float expected = golden.as<float>()[static_cast<std::size_t>(rows[r] * vocab + i)];
+      const float found = actual.as<float>()[r * static_cast<std::size_t>(vocab) + static_cast<std::size_t>(i)];
+      const float difference = std::abs(found - expected);
+      if (!(difference <= worst)) worst = difference;
+    }
+  }
+  EXPECT_LE(worst, kTolerance);
+}
+
+class LanguageFamilyTest : public testing::TestWithParam<FamilyCase> {
+ protected:
+  ImportedModel import() const {
+    ImportHints hints;
+    hints.context_length = GetParam().context_length;
+    return import_model(folder_of(GetParam().name), hints);
+  }
+};
+
+TEST_P(LanguageFamilyTest, PrefillIsThatOfTransformers) {
+  ImportedModel imported = import();
+  EXPECT_EQ(imported.family, GetParam().family);
+  Model model = imported.parts.at(0).model;
+  const ModelFacts facts = check_model(model);
+  EXPECT_THAT(facts.foreign_operators, testing::ElementsAre("pajamas.PagedAttention"));
+  expand_paged_attention(model);
+  EXPECT_TRUE(check_model(model).foreign_operators.empty());
+  infer_shapes(model);
+  const std::string bytes = serialize_onnx(model);
+  const OnnxRuntimeSession session(std::as_bytes(std::span(bytes)), {});
+  const Safetensors golden = Safetensors::read(folder_of(GetParam().name) / "golden.safetensors");
+  const Tensor ids = golden.tensor("input_ids"), logits = golden.tensor(GetParam().logits);
+  for (const std::int64_t length : kPromptLengths) {
+    SCOPED_TRACE(length);
+    const std::vector<std::int64_t> rows =
+        length == 1 ? std::vector<std::int64_t>{0} : std::vector<std::int64_t>{length - 1, 0, length / 2};
+    const auto inputs = inputs_of(ids, length, rows);
+    std::vector<std::pair<std::string, Tensor>> list(inputs.begin(), inputs.end());
+    expect_rows(session.run(list).at(0), logits, rows);
+    expect_rows(run_graph(model, inputs).at("logits"), logits, rows);
+  }
+}
+
+TEST_P(LanguageFamilyTest, EveryTensorIsUsed) {
+  testing::internal::CaptureStderr();
+  const ImportedModel imported = import();
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, testing::Not(testing::HasSubstr("are not part of"))) << log;
+  const Safetensors weights = Safetensors::read(folder_of(GetParam().name) / "model.safetensors");
+  for (const std::string& name : weights.names()) {
+    const Initializer* stored = imported.parts.at(0).model.graph.find_initializer(name);
+    ASSERT_NE(stored, nullptr) << name;
+    const bool is_matrix = weights.shape_of(name).rank() == 2;
+    // Matrices stay as they are in the file, mapped.
+    if (is_matrix) {
+      EXPECT_EQ(stored->tensor.dtype(), weights.dtype_of(name)) << name;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Language, LanguageFamilyTest,
+    testing::Values(FamilyCase{"llama", "llama"}, FamilyCase{"llama_biased", "llama"}, FamilyCase{"smollm2", "llama"},
+                    FamilyCase{"mistral", "mistral"}, FamilyCase{"qwen2", "qwen2"}, FamilyCase{"qwen3", "qwen3"},
+                    FamilyCase{"qwen3_moe", "qwen3_moe"}, FamilyCase{"qwen3_moe_plain", "qwen3_moe"},
+                    FamilyCase{"phi3", "phi3"}, FamilyCase{"phi3_long", "phi3", 48},
+                    FamilyCase{"phi3_long", "phi3", 0, "logits_long"}, FamilyCase{"gemma3", "gemma3"}),
+    [](const auto& param_info) {
+      return std::string(param_info.param.name) +
+             (std::string(param_info.param.logits) == "logits" ? "" : "_past_the_original_length");
+    });
+
+}  // namespace
+}  // namespace pajamas
