@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "pajamas/generation.h"
+#include "text/logit_kernels.h"
 
 namespace pajamas {
 
@@ -26,17 +27,13 @@ struct SampledToken {
   std::vector<TokenLogprob> top_logprobs;  ///< num_logprobs of them, likeliest first, ties by the lowest id.
 };
 
-/// Buffers of sample(), about 8 bytes a token of the vocabulary, shared by all samplers of one thread.
+/// Buffers of sample(), up to 20 bytes a token of the vocabulary, shared by all samplers of one thread.
 class SamplerScratch {
  private:
   friend class Sampler;
-  struct Candidate {
-    float logit;
-    std::int32_t token_id;
-  };
   std::vector<float> logits_;
-  std::vector<Candidate> candidates_;
   std::vector<float> weights_;
+  std::vector<LogitCandidate> candidates_;
 };
 
 /// The sampling state of one sequence: its options, its tokens so far, its place in the random stream. Used by one
@@ -60,6 +57,11 @@ class Sampler {
   SampledToken sample(std::span<const float> logits, SamplerScratch& scratch,
                       std::span<const std::uint32_t> allowed = {}) const;
 
+  /// The tokens that sample() draws from and the logarithms of their probabilities after all steps, in the order of
+  /// their ids; the one token with 0 where sampling is greedy. Throws as sample().
+  std::vector<TokenLogprob> distribution(std::span<const float> logits, SamplerScratch& scratch,
+                                         std::span<const std::uint32_t> allowed = {}) const;
+
   const SamplingOptions& options() const { return options_; }
   std::int32_t vocab_size() const { return vocab_size_; }
   /// Tokens of the output so far.
@@ -71,9 +73,21 @@ class Sampler {
     std::int32_t output = 0;  // in the output, within the window
   };
   void remember(std::int32_t token_id, bool is_output);
+  void count(std::int32_t token_id, bool is_output, std::int32_t change);
   bool changes_logits() const;
   void apply_bias_and_penalties(std::span<float> logits) const;
-  std::int32_t draw(std::span<float> logits, float max_logit, SamplerScratch& scratch) const;
+  /// Logits after mask, bias and penalties, and the mask still to be heeded where that was not worth a copy.
+  struct Prepared {
+    std::span<const float> logits;
+    std::span<const std::uint32_t> mask;
+    float highest;
+  };
+  Prepared prepare(std::span<const float> logits, SamplerScratch& scratch,
+                   std::span<const std::uint32_t> allowed) const;
+  bool is_truncated() const;
+  std::int32_t draw(std::span<const float> logits, float highest, SamplerScratch& scratch) const;
+  void choose_candidates(std::span<const float> logits, float highest, SamplerScratch& scratch) const;
+  void report_logprobs(std::span<const float> logits, SamplerScratch& scratch, SampledToken& result) const;
   double uniform() const;
 
   SamplingOptions options_;
@@ -82,7 +96,7 @@ class Sampler {
   std::uint64_t position_ = 0;
   bool has_penalties_ = false;
   std::unordered_map<std::int32_t, Counts> counts_;
-  std::vector<std::int32_t> window_;  // a ring where the window is bounded; the sign bit marks the prompt
+  std::vector<std::int32_t> window_;  // a ring where the window is bounded; ids of the output are stored inverted
   std::size_t window_next_ = 0;
 };
 
