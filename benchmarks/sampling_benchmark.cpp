@@ -28,7 +28,7 @@ void sample(benchmark::State& state, const SamplingOptions& options, float sprea
   std::vector<std::uint32_t> mask;
   if (has_mask) {
     std::mt19937 engine(2);
-    for (std::int32_t i = 0; i < (kVocabSize + 31) / 32; ++i) mask.push_back(engine());
+    for (std::int32_t i = 0; i < (kVocabSize + 31) / 32; ++i) mask.push_back(static_cast<std::uint32_t>(engine()));
   }
   Sampler sampler(options, kVocabSize);
   std::vector<std::int32_t> prompt;

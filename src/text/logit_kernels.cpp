@@ -33,7 +33,9 @@ inline float exponential(float x) {
   p = p * rest + 1.0F;
   const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(kShift) + 127U;
   const float power = std::bit_cast<float>(exponent << 23);
-  return x < -87.0F ? 0.0F : p * power;
+  // A choice of bits, not of values: compilers do not vectorise a product that one side alone computes.
+  const std::uint32_t kept_bits = x < -87.0F ? 0U : ~0U;
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(p * power) & kept_bits);
 }
 
 PAJAMAS_VECTOR_CLONES bool is_block_valid(const float* logits, std::size_t count) {
@@ -82,25 +84,22 @@ PAJAMAS_VECTOR_CLONES float highest_masked(const float* logits, const std::uint3
   return *std::max_element(best.begin(), best.end());
 }
 
+PAJAMAS_VECTOR_CLONES void exponentiate_block(const float* logits, std::size_t count, float highest, float scale,
+                                              float* weights) {
+  for (std::size_t i = 0; i < count; ++i) weights[i] = exponential((logits[i] - highest) * scale);
+}
+
 /// Sixteen sums side by side, so that the loop vectorises without reordering one sum.
-PAJAMAS_VECTOR_CLONES float exponentiate_block(const float* logits, std::size_t count, float highest, float scale,
-                                               float* weights) {
+PAJAMAS_VECTOR_CLONES float sum_of_block(const float* weights, std::size_t count) {
   constexpr std::size_t kLanes = 16;
   std::array<float, kLanes> sums{};
   std::size_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      const float weight = exponential((logits[i + lane] - highest) * scale);
-      weights[i + lane] = weight;
-      sums[lane] += weight;
-    }
+    for (std::size_t lane = 0; lane < kLanes; ++lane) sums[lane] += weights[i + lane];
   }
   float sum = 0.0F;
   for (const float part : sums) sum += part;
-  for (; i < count; ++i) {
-    weights[i] = exponential((logits[i] - highest) * scale);
-    sum += weights[i];
-  }
+  for (; i < count; ++i) sum += weights[i];
   return sum;
 }
 
@@ -141,7 +140,8 @@ double exponentiate(std::span<const float> logits, float highest, float scale, s
   double sum = 0.0;
   for (std::size_t i = 0; i < logits.size(); i += kBlock) {
     const std::size_t count = std::min(kBlock, logits.size() - i);
-    sum += static_cast<double>(exponentiate_block(logits.data() + i, count, highest, scale, weights.data() + i));
+    exponentiate_block(logits.data() + i, count, highest, scale, weights.data() + i);
+    sum += static_cast<double>(sum_of_block(weights.data() + i, count));
   }
   return sum;
 }
@@ -151,7 +151,8 @@ double sum_of_exponentials(std::span<const float> logits, float highest) {
   double sum = 0.0;
   for (std::size_t i = 0; i < logits.size(); i += kBlock) {
     const std::size_t count = std::min(kBlock, logits.size() - i);
-    sum += static_cast<double>(exponentiate_block(logits.data() + i, count, highest, 1.0F, weights.data()));
+    exponentiate_block(logits.data() + i, count, highest, 1.0F, weights.data());
+    sum += static_cast<double>(sum_of_block(weights.data(), count));
   }
   return sum;
 }
@@ -181,57 +182,62 @@ void select_highest(std::span<const float> logits, std::size_t count, std::vecto
   chosen.resize(num_kept);
 }
 
-void keep_heaviest(std::vector<LogitCandidate>& candidates, double target) {
+namespace {
+
+/// The candidate of the lowest rank that keep_heaviest keeps.
+LogitCandidate last_kept(std::span<const LogitCandidate> candidates, double target,
+                         std::vector<LogitCandidate>& buffer) {
   constexpr std::size_t kNumBuckets = 1024;
   constexpr std::size_t kSortedSize = 2048;  // where sorting is as quick
-  std::size_t begin = 0;                     // before it, everything is kept
-  std::size_t end = candidates.size();
-  double mass = 0.0;  // of what is kept
-  std::vector<LogitCandidate> rest;
+  double mass = 0.0;                         // of what ranks before `candidates`
+  std::vector<LogitCandidate> rest;          // `candidates` looks into the other of the two
   while (true) {
-    const auto first = candidates.begin() + static_cast<std::ptrdiff_t>(begin);
-    const auto last = candidates.begin() + static_cast<std::ptrdiff_t>(end);
-    const auto by_key = [](const LogitCandidate& a, const LogitCandidate& b) { return a.key < b.key; };
-    const bool is_small = end - begin <= kSortedSize;
-    float lowest = 0.0F;
-    float highest = 0.0F;
+    const bool is_small = candidates.size() <= kSortedSize;
+    float lowest = candidates[0].key;
+    float highest = lowest;
     if (!is_small) {
-      const auto [low, high] = std::minmax_element(first, last, by_key);
-      lowest = low->key;
-      highest = high->key;
-    }
-    if (is_small || lowest == highest) {  // equal keys stand in the order of their ids already
-      if (is_small) std::sort(first, last, is_before);
-      std::size_t kept = begin;
-      while (kept < end && mass < target) mass += static_cast<double>(candidates[kept++].weight);
-      candidates.resize(kept);
-      return;
-    }
-    const double scale = static_cast<double>(kNumBuckets) / (static_cast<double>(highest) - lowest);
-    const auto bucket_of = [&](const LogitCandidate& candidate) {
-      const auto bucket = static_cast<std::size_t>((static_cast<double>(highest) - candidate.key) * scale);
-      return std::min(bucket, kNumBuckets - 1);
-    };
-    std::array<double, kNumBuckets> masses{};
-    for (auto it = first; it != last; ++it) masses[bucket_of(*it)] += static_cast<double>(it->weight);
-    std::size_t boundary = 0;
-    while (boundary < kNumBuckets && mass + masses[boundary] < target) mass += masses[boundary++];
-    // Those before the boundary stay, those in it are looked at again, in the order they are in.
-    rest.clear();
-    std::size_t kept = begin;
-    for (std::size_t i = begin; i < end; ++i) {
-      const std::size_t bucket = bucket_of(candidates[i]);
-      if (bucket < boundary) {
-        candidates[kept++] = candidates[i];
-      } else if (bucket == boundary) {
-        rest.push_back(candidates[i]);
+      for (const LogitCandidate& candidate : candidates) {
+        lowest = candidate.key < lowest ? candidate.key : lowest;
+        highest = candidate.key > highest ? candidate.key : highest;
       }
     }
-    std::copy(rest.begin(), rest.end(), candidates.begin() + static_cast<std::ptrdiff_t>(kept));
-    begin = kept;
-    end = kept + rest.size();
-    candidates.resize(end);
+    if (is_small || lowest == highest) {
+      rest.assign(candidates.begin(), candidates.end());
+      if (is_small) std::sort(rest.begin(), rest.end(), is_before);  // equal keys are in order already
+      for (const LogitCandidate& candidate : rest) {
+        mass += static_cast<double>(candidate.weight);
+        if (mass >= target) return candidate;
+      }
+      return rest.back();
+    }
+    const double scale =
+        static_cast<double>(kNumBuckets) / (static_cast<double>(highest) - static_cast<double>(lowest));
+    const auto bucket_of = [&](const LogitCandidate& candidate) {
+      const double place = (static_cast<double>(highest) - static_cast<double>(candidate.key)) * scale;
+      return std::min(static_cast<std::size_t>(static_cast<std::int64_t>(place)), kNumBuckets - 1);
+    };
+    std::array<double, kNumBuckets> masses{};
+    for (const LogitCandidate& candidate : candidates) {
+      masses[bucket_of(candidate)] += static_cast<double>(candidate.weight);
+    }
+    // The bucket with the lowest key has something in it, so this ends.
+    std::size_t boundary = 0;
+    while (boundary + 1 < kNumBuckets && mass + masses[boundary] < target) mass += masses[boundary++];
+    rest.clear();
+    for (const LogitCandidate& candidate : candidates) {
+      if (bucket_of(candidate) == boundary) rest.push_back(candidate);
+    }
+    buffer.swap(rest);
+    candidates = buffer;
   }
+}
+
+}  // namespace
+
+void keep_heaviest(std::vector<LogitCandidate>& candidates, double target, std::vector<LogitCandidate>& buffer) {
+  if (candidates.empty()) return;
+  const LogitCandidate last = last_kept(candidates, target, buffer);
+  std::erase_if(candidates, [&](const LogitCandidate& candidate) { return is_before(last, candidate); });
 }
 
 }  // namespace pajamas

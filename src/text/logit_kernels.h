@@ -41,12 +41,12 @@ double exponentiate(std::span<const float> logits, float highest, float scale, s
 double sum_of_exponentials(std::span<const float> logits, float highest);
 
 /// The `count` tokens with the highest logits above -inf, ranked; fewer where there are fewer. Their weight is not set.
-/// `buffer` is scratch.
 void select_highest(std::span<const float> logits, std::size_t count, std::vector<LogitCandidate>& chosen);
 
 /// Keeps the best candidates, as many as it takes for those before the last one to weigh less than `target` and with it
-/// at least that; all where they weigh less. `candidates` come in the order of their ids and leave in any. Linear time:
+/// at least that; all where they weigh less. `candidates` are in the order of their ids and stay in it. Linear time:
 /// candidates are sorted into buckets of their keys, and only the bucket that `target` falls in is looked at again.
-void keep_heaviest(std::vector<LogitCandidate>& candidates, double target);
+/// `buffer` is scratch.
+void keep_heaviest(std::vector<LogitCandidate>& candidates, double target, std::vector<LogitCandidate>& buffer);
 
 }  // namespace pajamas

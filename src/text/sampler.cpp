@@ -223,28 +223,29 @@ void Sampler::choose_candidates(std::span<const float> logits, float highest, Sa
       if (weight > 0.0F && weight >= bar) candidates.push_back({logits[i], static_cast<std::int32_t>(i), weight});
     }
   }
-  if (options_.top_p < 1) keep_heaviest(candidates, options_.top_p * sum);
+  if (options_.top_p < 1) keep_heaviest(candidates, options_.top_p * sum, scratch.buffer_);
   if (options_.min_p > 0) {
     // The likeliest token has weight 1.
     std::erase_if(candidates, [&](const LogitCandidate& candidate) { return candidate.weight < options_.min_p; });
   }
   if (options_.typical_p < 1) {
     // Meister et al., "Locally typical sampling", 2022: rank by how near the information of a token is to the entropy.
+    // The information of a token is log(total) - x, with x its scaled logit below the highest.
+    const auto scaled = [&](const LogitCandidate& candidate) {
+      return static_cast<double>((candidate.key - highest) * scale);
+    };
     double total = 0.0;
-    for (const LogitCandidate& candidate : candidates) total += static_cast<double>(candidate.weight);
-    double entropy = 0.0;
+    double moment = 0.0;
     for (const LogitCandidate& candidate : candidates) {
-      const double probability = static_cast<double>(candidate.weight) / total;
-      if (probability > 0) entropy -= probability * std::log(probability);
+      total += static_cast<double>(candidate.weight);
+      moment += static_cast<double>(candidate.weight) * scaled(candidate);
     }
+    const double mean = moment / total;  // log(total) less the entropy
     for (LogitCandidate& candidate : candidates) {
-      const double probability = static_cast<double>(candidate.weight) / total;
-      candidate.key = static_cast<float>(-std::fabs(-std::log(probability) - entropy));
+      candidate.key = static_cast<float>(-std::fabs(scaled(candidate) - mean));
     }
-    sort_by_id(candidates);
-    keep_heaviest(candidates, options_.typical_p * total);
+    keep_heaviest(candidates, options_.typical_p * total, scratch.buffer_);
   }
-  sort_by_id(candidates);
 }
 
 bool Sampler::is_truncated() const {

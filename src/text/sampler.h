@@ -27,13 +27,14 @@ struct SampledToken {
   std::vector<TokenLogprob> top_logprobs;  ///< num_logprobs of them, likeliest first, ties by the lowest id.
 };
 
-/// Buffers of sample(), up to 20 bytes a token of the vocabulary, shared by all samplers of one thread.
+/// Buffers of sample(), up to 32 bytes a token of the vocabulary, shared by all samplers of one thread.
 class SamplerScratch {
  private:
   friend class Sampler;
   std::vector<float> logits_;
   std::vector<float> weights_;
   std::vector<LogitCandidate> candidates_;
+  std::vector<LogitCandidate> buffer_;
 };
 
 /// The sampling state of one sequence: its options, its tokens so far, its place in the random stream. Used by one

@@ -414,7 +414,10 @@ TEST(LogitKernels, KeepTheHeaviestAsASortDoes) {
       std::sort(sorted.begin(), sorted.end(), is_before);
       for (const double share : {1e-9, 0.1, 0.5, 0.9, 2.0}) {
         std::vector<LogitCandidate> kept = all;
-        keep_heaviest(kept, share * total);
+        std::vector<LogitCandidate> buffer;
+        keep_heaviest(kept, share * total, buffer);
+        ASSERT_TRUE(std::is_sorted(kept.begin(), kept.end(),
+                                   [](const auto& a, const auto& b) { return a.token_id < b.token_id; }));
         std::size_t num_expected = 0;
         for (double mass = 0; num_expected < size && mass < share * total; ++num_expected) {
           mass += static_cast<double>(sorted[num_expected].weight);
