@@ -31,8 +31,8 @@ ActivationFunction read_activation(const JsonReader& config, const char* key, co
   if (found != known.end()) return found->second;
   std::string list;
   for (const auto& [text, function] : known) list += (list.empty() ? "" : ", ") + text;
-  throw Error(ErrorKind::kUnsupported, std::string("config.json: ") + key + " is '" + name + "', which is not known",
-              "", "the known ones are " + list);
+  throw Error(ErrorKind::kUnsupported, std::string(key) + " is '" + name + "', which is not known", config.where(),
+              "the known ones are " + list);
 }
 
 GraphValue Layers::linear(const std::string& name, const GraphValue& x, std::int64_t in_dim, std::int64_t out_dim,

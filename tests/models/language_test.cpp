@@ -1,6 +1,6 @@
 // Checkpoints of language models become graphs that compute what transformers computes: every family on tiny random
-// checkpoints (tools/goldens/make_language_models.py), the graph written out by expand_paged_attention and run by ONNX
-// Runtime and by the interpreter.
+// checkpoints (tools/goldens/make_language_models.py): the graph written out by expand_paged_attention and run by ONNX
+// Runtime and by the interpreter, and the graph itself run with its cache by each target that is built in.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,6 +15,9 @@
 #include "io/onnx_writer.h"
 #include "io/safetensors.h"
 #include "models/model_definition.h"
+#include "support/temporary_folder.h"
+#include "targets/registry.h"
+#include "toolchain/build.h"
 #include "toolchain/import.h"
 #include "verify/onnxruntime_reference.h"
 
@@ -92,6 +95,114 @@ TEST_P(LanguageFamilyTest, PrefillIsThatOfTransformers) {
     std::vector<std::pair<std::string, Tensor>> list(inputs.begin(), inputs.end());
     expect_rows(session.run(list).at(0), logits, rows);
     expect_rows(run_graph(model, inputs).at("logits"), logits, rows);
+  }
+}
+
+/// One sequence over cache blocks of its own, told apart from others by where they begin.
+struct Sequence {
+  std::vector<std::int64_t> tokens;
+  std::vector<std::int32_t> blocks;
+  std::int32_t num_done = 0;  ///< Tokens in the cache.
+};
+
+/// An engine of a language model with its session and cache.
+class Runner {
+ public:
+  Runner(const Target& target, const Model& model, const fs::path& folder) {
+    BuildPlan plan;
+    plan.target = std::string(target.name());
+    plan.precision = Precision::kFp32;
+    plan.num_threads = 1;
+    plan = target.resolve(plan);
+    const LoweredModel lowered = lower(model, target, plan, {});
+    const CompiledPart part = target.compile({lowered.model, plan, "model", folder, {}});
+    const auto open = [&](const CompiledFile& file) { return MappedFile::open(folder / file.name); };
+    SessionOptions options;
+    options.num_threads = 1;
+    options.is_exact_fp32 = true;
+    engine_ = target.load({folder, "model", part.files, open, part.facts, plan, options});
+    session_ = engine_->new_session();
+    cache_ = engine_->new_kv_cache(8);
+    session_->set_kv_cache(cache_);
+  }
+
+  /// The next `counts[i]` tokens of each sequence in one step: the logits of the last token of each.
+  Tensor step(const std::vector<Sequence*>& sequences, const std::vector<std::int32_t>& counts) {
+    std::vector<std::int64_t> ids, positions, rows;
+    std::vector<std::int32_t> past, begins{0}, blocks, block_begins{0};
+    std::int32_t longest = 0;
+    for (std::size_t s = 0; s < sequences.size(); ++s) {
+      Sequence& sequence = *sequences[s];
+      past.push_back(sequence.num_done);
+      for (std::int32_t i = 0; i < counts[s]; ++i, ++sequence.num_done) {
+        ids.push_back(sequence.tokens.at(static_cast<std::size_t>(sequence.num_done)));
+        positions.push_back(sequence.num_done);
+      }
+      rows.push_back(static_cast<std::int64_t>(ids.size()) - 1);
+      begins.push_back(static_cast<std::int32_t>(ids.size()));
+      const std::int64_t block_size = engine_->kv_cache_layout()->block_size_tokens;
+      const auto num_blocks = static_cast<std::ptrdiff_t>((sequence.num_done + block_size - 1) / block_size);
+      blocks.insert(blocks.end(), sequence.blocks.begin(), sequence.blocks.begin() + num_blocks);
+      block_begins.push_back(static_cast<std::int32_t>(blocks.size()));
+      longest = std::max(longest, sequence.num_done);
+    }
+    const auto list = [](const auto& values) {
+      using T = typename std::decay_t<decltype(values)>::value_type;
+      return Tensor::of<T>(Shape{static_cast<std::int64_t>(values.size())}, values);
+    };
+    const std::map<std::string, Tensor> tensors{{"input_ids", list(ids)},
+                                                {"position_ids", list(positions)},
+                                                {"logit_rows", list(rows)},
+                                                {"past_lens", list(past)},
+                                                {"subsequence_begins", list(begins)},
+                                                {"block_indices", list(blocks)},
+                                                {"block_indices_begins", list(block_begins)},
+                                                {"max_context_len", Tensor::scalar(longest)}};
+    for (std::size_t i = 0; i < engine_->inputs().size(); ++i) {
+      session_->set_input(i, tensors.at(engine_->inputs()[i].name).view());
+    }
+    session_->run();
+    return Tensor::copy_of(session_->output(0));
+  }
+
+ private:
+  std::shared_ptr<const Engine> engine_;
+  std::unique_ptr<Session> session_;
+  std::shared_ptr<KvCache> cache_;
+};
+
+/// Targets that run language models on this machine. Others say so by name in supports().
+std::vector<const Target*> language_targets() {
+  std::vector<const Target*> result;
+  for (const Target* target : targets()) {
+    if (target->name() == "openvino") result.push_back(target);
+  }
+  return result;
+}
+
+TEST_P(LanguageFamilyTest, PrefillAndDecodeWithTheCacheAreThoseOfTransformers) {
+  if (language_targets().empty()) GTEST_SKIP() << "no target with a cache is built in";
+  const ImportedModel imported = import();
+  const Safetensors golden = Safetensors::read(folder_of(GetParam().name) / "golden.safetensors");
+  const Tensor ids = golden.tensor("input_ids"), logits = golden.tensor(GetParam().logits);
+  const auto tokens = ids.as<std::int64_t>();
+  for (const Target* target : language_targets()) {
+    SCOPED_TRACE(target->name());
+    const test::TemporaryFolder folder;
+    Runner runner(*target, imported.parts.at(0).model, folder.path());
+    for (const std::int32_t length : {1, 5, 17, 40}) {
+      SCOPED_TRACE(length);
+      Sequence sequence{{tokens.begin(), tokens.end()}, {3, 1}};
+      expect_rows(runner.step({&sequence}, {length}), logits, {length - 1});
+      for (std::int64_t i = 0; i < 5; ++i) expect_rows(runner.step({&sequence}, {1}), logits, {length + i});
+    }
+    // A decoding sequence beside the prefill of another, then both at once.
+    Sequence first{{tokens.begin(), tokens.end()}, {5, 2}}, second = {first.tokens, {0, 7}};
+    runner.step({&first}, {30});
+    expect_rows(runner.step({&first, &second}, {1, 9}), logits, {30, 8});
+    for (std::int64_t i = 0; i < 3; ++i) {
+      expect_rows(runner.step({&second, &first}, {1, 1}), logits, {9 + i, 31 + i});
+    }
   }
 }
 

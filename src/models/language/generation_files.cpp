@@ -2,6 +2,7 @@
 #include "models/language/generation_files.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 
@@ -9,6 +10,7 @@
 #include "base/log.h"
 #include "io/gguf.h"
 #include "pajamas/error.h"
+#include "text/tokenizer.h"
 
 namespace pajamas {
 namespace fs = std::filesystem;
@@ -17,6 +19,10 @@ namespace {
 constexpr std::uint64_t kMaxSettingsBytes = 64ULL << 20;
 constexpr std::uint64_t kMaxTemplateBytes = 4ULL << 20;  // what text/chat_template.h parses
 constexpr const char* kTemplateFileName = "chat_template.jinja";
+
+/// By which published chat formats end a turn: ChatML (Qwen, SmolLM2), Llama 3, Phi-3, Gemma.
+constexpr std::array<const char*, 6> kTurnEnds{"<|im_end|>", "<|eot_id|>",    "<|eom_id|>",
+                                               "<|end|>",    "<end_of_turn>", "<|end_of_turn|>"};
 
 bool is_file(const fs::path& path) {
   std::error_code ignored;
@@ -95,7 +101,8 @@ class FactsReader {
   }
 
   std::optional<std::string> template_of_gguf() const {
-    const auto text = Gguf::read(path_).find_string("tokenizer.chat_template");
+    const Gguf gguf = Gguf::read(path_);
+    const auto text = gguf.find_string("tokenizer.chat_template");
     return text ? std::optional<std::string>(*text) : std::nullopt;
   }
 
@@ -118,14 +125,30 @@ class FactsReader {
     return std::nullopt;
   }
 
-  void read_tokenizer(const std::string&) {
-    for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
-      if (is_gguf_ || !is_file(path_ / name)) continue;
-      files_.push_back({path_ / name, name, "tokenizer"});
-      facts_.tokenizer_file = name;
+  bool has_tokenizer() const {
+    if (is_gguf_) return true;
+    return is_file(path_ / "tokenizer.json") || is_file(path_ / "tokenizer.model");
+  }
+
+  void read_tokenizer(const std::string& chat_template) {
+    if (!has_tokenizer()) {
+      log().warn("{}: has neither tokenizer.json nor tokenizer.model: the bundle takes token ids only", path_.string());
       return;
     }
-    log().warn("{}: no tokenizer is read: the bundle takes token ids only", path_.string());
+    const Tokenizer tokenizer = Tokenizer::read(path_);
+    if (tokenizer.vocab_size() > facts_.vocab_size) {
+      throw Error(ErrorKind::kBadInput,
+                  "the tokenizer has " + std::to_string(tokenizer.vocab_size()) + " tokens, but the model has " +
+                      std::to_string(facts_.vocab_size),
+                  path_.string(), "tokenizer and weights may belong to different models: fetch the folder again");
+    }
+    if (const auto end = tokenizer.eos_id()) add_end(*end);
+    for (const char* piece : kTurnEnds) {
+      const auto id = tokenizer.find_token(piece);
+      if (id && tokenizer.is_special(*id) && chat_template.find(piece) != std::string::npos) add_end(*id);
+    }
+    files_.push_back({{}, Tokenizer::kBundleFileName, "tokenizer", tokenizer.bundle_form()});
+    facts_.tokenizer_file = Tokenizer::kBundleFileName;
   }
 
   const fs::path& path_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "graph/block_weight_nodes.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -35,7 +36,7 @@ GraphValue LanguageWeights::matrix(const std::string& name, std::int64_t rows, s
   const WeightStorage storage = source_.storage_of(name);
   GraphValue value;
   if (storage.is_blocks()) {
-    value = block_matrix(name);
+    value = add_block_weight(graph_, name, source_.blocks(name));
   } else if (storage.dtype == DType::kFloat32) {
     value = graph_.weight(name, source_.tensor(name));
   } else if (storage.dtype == DType::kFloat16 || storage.dtype == DType::kBfloat16) {
@@ -46,31 +47,6 @@ GraphValue LanguageWeights::matrix(const std::string& name, std::int64_t rows, s
   }
   matrices_.emplace(name, value);
   return value;
-}
-
-GraphValue LanguageWeights::block_matrix(const std::string& name) {
-  const BlockWeight blocks = source_.blocks(name);
-  // Scales in half precision are widened before the product, so that it is made in float32.
-  const auto widened = [&](const std::string& suffix, const Tensor& tensor) {
-    const GraphValue stored = graph_.weight(name + suffix, tensor);
-    return tensor.dtype() == DType::kFloat32 ? stored : graph_.node("Cast", {stored}, {{"to", kToFloat32}});
-  };
-  const GraphValue values = graph_.weight(name, blocks.values);
-  const GraphValue scales = widened(".scales", blocks.scales);
-  std::vector<GraphValue> inputs{values, scales};
-  if (blocks.has_zero_points()) inputs.push_back(graph_.weight(name + ".zero_points", blocks.zero_points));
-  const bool has_groups = blocks.group_size > 0;
-  const GraphValue scaled =
-      has_groups ? graph_.node("DequantizeLinear", std::span<const GraphValue>(inputs),
-                               {{"axis", std::int64_t{1}}, {"block_size", blocks.group_size}})
-                 : graph_.node("DequantizeLinear", std::span<const GraphValue>(inputs), {{"axis", std::int64_t{0}}});
-  if (!blocks.has_minimums()) return scaled;
-  const std::int64_t rows = blocks.out_dim(), groups = blocks.groups_per_row();
-  const GraphValue grouped =
-      graph_.node("Reshape", {scaled, graph_.integers({rows, groups, blocks.in_dim() / groups})});
-  Tensor minimums = blocks.minimums.reshaped(Shape{rows, groups, 1});
-  const GraphValue shifted = graph_.node("Add", {grouped, widened(".minimums", minimums)});
-  return graph_.node("Reshape", {shifted, graph_.integers({rows, blocks.in_dim()})});
 }
 
 GraphValue LanguageWeights::vector(const std::string& name, std::int64_t dim, float added) {

@@ -42,7 +42,6 @@ class LanguageWeights {
 
  private:
   void require_shape(const std::string& name, const Shape& shape);
-  GraphValue block_matrix(const std::string& name);
 
   GraphBuilder& graph_;
   const WeightSource& source_;
