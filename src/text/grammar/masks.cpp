@@ -15,6 +15,9 @@ void set_token(std::span<std::uint32_t> bits, std::int32_t token) {
 
 /// Frames below that are looked for ahead at compile; the rest is made when met.
 constexpr std::size_t kMaxReturnStates = 64;
+/// Frames of a chain made ahead, and the trie nodes that it must still leave open to be worth it.
+constexpr int kMaxChain = 4;
+constexpr std::int64_t kManyNodes = 1000;
 
 }  // namespace
 
@@ -84,7 +87,7 @@ std::unique_ptr<Mask> CompiledGrammar::made(std::int32_t state, std::span<const 
     num_visited += walker.walk(
         *trie_, node, 0,
         [&](std::int32_t first, std::int32_t last) {
-          mask->own_tokens.insert(mask->own_tokens.end(), order.begin() + first, order.begin() + last);
+          for (std::int32_t i = first; i < last; ++i) mask->own_tokens.push_back(order[static_cast<std::size_t>(i)]);
         },
         [&](std::int32_t below) { mask->asked_below.push_back(below); });
   }
@@ -300,34 +303,47 @@ void CompiledGrammar::make_ahead(std::int64_t max_nodes, const CancelToken* canc
   for (std::int32_t state = 0; state < rules_.num_states() && may_go_on(); ++state) {
     if (rules_.rule_of(state).iteration_end != state) mask_of(state, 0);
   }
-  // Where a rule returns to: what its callers go on with, through calls that end their rule and leave no frame.
-  for (std::size_t i = 0; i < rules_.rules().size(); ++i) {
-    std::vector<std::int32_t> returns;
+  // Where rules return to: what their callers go on with, through calls that end their rule and leave no frame.
+  std::vector<std::vector<std::int32_t>> returns(rules_.rules().size());
+  for (std::size_t i = 0; i < returns.size(); ++i) {
     std::vector<std::int32_t> open{static_cast<std::int32_t>(i)};
-    std::vector<bool> is_met(rules_.rules().size(), false);
-    while (!open.empty() && returns.size() < kMaxReturnStates) {
+    std::vector<bool> is_met(returns.size(), false);
+    while (!open.empty() && returns[i].size() < kMaxReturnStates) {
       const std::int32_t rule = open.back();
       open.pop_back();
       if (is_met[rule]) continue;
       is_met[rule] = true;
       for (const std::int32_t state : rules_.rules()[rule].return_states) {
         if ((rules_.flags(state) & Rules::kStop) != 0) {
-          open.push_back(static_cast<std::int32_t>(&rules_.rule_of(state) - rules_.rules().data()));
+          open.push_back(rules_.rule_index(state));
         } else {
-          returns.push_back(state);
+          returns[i].push_back(state);
         }
       }
     }
-    const Rules::Rule& rule = rules_.rules()[i];
-    for (std::int32_t state = rule.first_state; state < rule.first_state + rule.num_states; ++state) {
-      if (rule.iteration_end == state) continue;
-      const std::uint32_t count = rule.body >= 0 && rule.max_count > 1 ? 1 : 0;
-      for (const std::int32_t below : returns) {
-        if (!may_go_on()) return;
-        const MaskRef above = mask_of(state, count);
-        if (above.mask->asked_below.empty()) break;
-        mask_below(*above.mask, below);
-      }
+  }
+  struct Chain {
+    const Mask* mask;
+    std::int32_t rule;
+    int depth;
+  };
+  std::vector<Chain> open;
+  for (std::int32_t state = 0; state < rules_.num_states() && may_go_on(); ++state) {
+    const Rules::Rule& rule = rules_.rule_of(state);
+    if (rule.iteration_end == state) continue;
+    const MaskRef mask = mask_of(state, rule.body >= 0 && rule.max_count > 1 ? 1 : 0);
+    if (mask.owned == nullptr) open.push_back({mask.mask, rules_.rule_index(state), 1});
+  }
+  for (std::size_t i = 0; i < open.size(); ++i) {
+    const Chain chain = open[i];
+    // The first level always, deeper ones where making them when met would be felt.
+    std::int64_t num_nodes = 0;
+    for (const std::int32_t node : chain.mask->asked_below) num_nodes += trie_->node(node).end - node;
+    if (num_nodes < (chain.depth == 1 ? 1 : kManyNodes) || chain.depth > kMaxChain) continue;
+    for (const std::int32_t below : returns[static_cast<std::size_t>(chain.rule)]) {
+      if (!may_go_on()) return;
+      const MaskRef mask = mask_below(*chain.mask, below);
+      if (mask.owned == nullptr) open.push_back({mask.mask, rules_.rule_index(below), chain.depth + 1});
     }
   }
 }

@@ -42,9 +42,10 @@ std::vector<bool> nullable_rules(const std::vector<GrammarDraft::Rule>& rules) {
   return is_nullable;
 }
 
-/// Makes the start a state that nothing leads back to and where the rule cannot end: a rule is only called for text
-/// that is not empty, and a counted rule knows the beginning of an iteration by it.
-void detach_start(Dfa& dfa) {
+/// Makes the start a state where the rule cannot end, because a rule is only called for text that is not empty; and for
+/// a counted rule, which knows the beginning of an iteration by it, one that nothing leads back to.
+void detach_start(Dfa& dfa, bool is_counted) {
+  if (!is_counted && !dfa.states[0].is_final) return;
   bool has_way_back = false;
   for (const Dfa::State& state : dfa.states) {
     for (const Dfa::Edge& edge : state.edges) has_way_back = has_way_back || edge.target == 0;
@@ -157,7 +158,7 @@ Rules::Rules(GrammarDraft&& draft, const ByteSet& spellable) {
       automata[i] = minimised(determinised(*rule.nfa, rule.start, rule.end), *draft.limits);
       rule.nfa.reset();
     }
-    if (!automata[i].states.empty()) detach_start(automata[i]);
+    if (!automata[i].states.empty()) detach_start(automata[i], rule.is_counted);
     cut_bytes(automata[i], spellable);
     num_states += automata[i].states.size();
     if (num_states > static_cast<std::size_t>(draft.limits->max_states)) {

@@ -76,6 +76,7 @@ class Rules {
 
   std::int32_t num_states() const { return static_cast<std::int32_t>(flags_.size()); }
   const std::vector<Rule>& rules() const { return rules_; }
+  std::int32_t rule_index(std::int32_t state) const { return rule_of_[state]; }
   const Rule& rule_of(std::int32_t state) const { return rules_[rule_of_[state]]; }
   std::int32_t root_start() const { return rules_[0].start; }
   /// Whether the empty text is in the language.
@@ -94,7 +95,6 @@ class Rules {
   const ByteSet& first_bytes(std::int32_t state) const { return first_bytes_[state]; }
 
  private:
-  struct Draft;
   void flatten(std::vector<GrammarDraft::Rule>& drafts, std::vector<Dfa>& automata, const Limits& limits);
   void compute_first(const std::vector<std::int32_t>& order);
   void compute_follow();

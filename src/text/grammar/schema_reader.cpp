@@ -263,7 +263,10 @@ bool SchemaReader::apply(const Pending& pending, FlatSchema& flat, std::vector<P
       same.is_nullable_done = true;
       Choice choice;
       choice.branches.push_back(std::move(same));
-      choice.branches.push_back({{&kNull, schema.path + "/nullable"}, pending.chain});
+      Pending null;
+      null.schema = {&kNull, schema.path + "/nullable"};
+      null.chain = pending.chain;
+      choice.branches.push_back(std::move(null));
       choices.push_back(std::move(choice));
       return true;
     }

@@ -76,59 +76,72 @@ class Walker {
   void step_item(Item item, std::uint8_t byte);
   bool has_equal_links(std::int32_t a, std::int32_t b) const;
 
-  struct Level {
-    std::size_t begin;
-    std::size_t num_links;
-  };
+  /// The nodes [first, last), all of one parent and what lies below them, from the items [begin, items.size()).
+  template <typename Accept, typename AskBelow>
+  std::int64_t walk_nodes(const TokenTrie& trie, std::int32_t first, std::int32_t last, std::size_t begin,
+                          Accept&& accept, AskBelow&& ask_below);
+
   const Rules* rules_ = nullptr;
   std::size_t produced_begin_ = 0;
   bool has_asked_below_ = false;
-  std::vector<Level> levels_;
+  std::vector<std::int32_t> plain_states_;  ///< By depth in the trie.
 };
 
 template <typename Accept, typename AskBelow>
 std::int64_t Walker::walk(const TokenTrie& trie, std::int32_t root, std::size_t begin, Accept&& accept,
                           AskBelow&& ask_below) {
-  const std::size_t num_items = items.size();
+  plain_states_.resize(static_cast<std::size_t>(trie.max_depth()) + 2);
+  return walk_nodes(trie, root, trie.node(root).end, begin, accept, ask_below);
+}
+
+template <typename Accept, typename AskBelow>
+std::int64_t Walker::walk_nodes(const TokenTrie& trie, std::int32_t first, std::int32_t last, std::size_t begin,
+                                Accept&& accept, AskBelow&& ask_below) {
+  const std::size_t end = items.size();
   const std::size_t num_links = links.size();
-  const std::int32_t base = trie.node(root).depth;
-  levels_.resize(static_cast<std::size_t>(trie.max_depth()) + 3);
-  levels_[0] = {begin, num_links};
-  levels_[1] = {num_items, num_links};
-  const std::int32_t stop = trie.node(root).end;
   std::int64_t num_visited = 0;
-  for (std::int32_t index = root; index < stop;) {
-    const TokenTrie::Node& node = trie.node(index);
-    const std::size_t level = static_cast<std::size_t>(node.depth - base);
-    const std::size_t from = levels_[level].begin;
-    const std::size_t to = levels_[level + 1].begin;
-    ++num_visited;
-    items.resize(to);
-    // Most of a large walk is one reading in a state that only takes bytes.
-    if (to - from == 1 && rules_->flags(items[from].state) == 0) {
-      const Item item = items[from];
-      const std::int32_t next = rules_->next(item.state, node.byte);
+  // Most of a large walk is one reading in states that only take bytes: the whole range at once, with nothing to
+  // remember but the state at each depth.
+  if (end - begin == 1 && rules_->flags(items[begin].state) == 0) {
+    const Item item = items[begin];
+    plain_states_[trie.node(first).depth - 1U] = item.state;
+    for (std::int32_t index = first; index < last;) {
+      const TokenTrie::Node& node = trie.node(index);
+      const std::int32_t next = rules_->next(plain_states_[node.depth - 1U], node.byte);
+      ++num_visited;
       if (next < 0) {
         index = node.end;
         continue;
       }
-      items.push_back({next, item.link, 0});
-      levels_[level + 2] = {to + 1, levels_[level + 1].num_links};
-    } else {
-      links.resize(levels_[level + 1].num_links);
-      if (step(from, to, node.byte)) ask_below(index);
-      if (items.size() == to) {
-        index = node.end;
+      const std::int32_t end_token = trie.node(index + 1).first_token;
+      if (end_token > node.first_token) accept(node.first_token, end_token);
+      if (rules_->flags(next) == 0) {
+        plain_states_[node.depth] = next;
+        ++index;
         continue;
       }
-      levels_[level + 2] = {items.size(), links.size()};
+      if (node.end > index + 1) {
+        items.push_back({next, item.link, 0});
+        num_visited += walk_nodes(trie, index + 1, node.end, end, accept, ask_below);
+        items.resize(end);
+      }
+      index = node.end;
     }
-    const std::int32_t last = trie.node(index + 1).first_token;
-    if (last > node.first_token) accept(node.first_token, last);
-    ++index;
+    return num_visited;
   }
-  items.resize(num_items);
-  links.resize(num_links);
+  for (std::int32_t index = first; index < last;) {
+    const TokenTrie::Node& node = trie.node(index);
+    ++num_visited;
+    if (step(begin, end, node.byte)) ask_below(index);
+    if (items.size() > end) {
+      const std::int32_t end_token = trie.node(index + 1).first_token;
+      if (end_token > node.first_token) accept(node.first_token, end_token);
+      if (node.end > index + 1) num_visited += walk_nodes(trie, index + 1, node.end, end, accept, ask_below);
+      items.resize(end);
+    }
+    links.resize(num_links);
+    index = node.end;
+  }
   return num_visited;
 }
 
