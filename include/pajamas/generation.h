@@ -45,17 +45,18 @@ struct OutputGrammar {
   std::string text;  ///< The schema (JSON), expression or grammar.
 };
 
+/// All texts are UTF-8; what is not is refused.
 struct GenerationRequest {
-  /// Either messages (rendered by the bundle's chat template) or a prompt as it is (with the tokenizer's own beginning
-  /// token); or tokens, taken exactly.
+  /// Exactly one of: messages (rendered by the bundle's chat template), a prompt as it is (with the tokenizer's own
+  /// beginning token), tokens, taken exactly. Special tokens written out in messages and prompt are read as such.
   std::vector<ChatMessage> messages;
   std::string tools_json;               ///< JSON array of tool descriptions for the template; empty: none.
   std::string template_variables_json;  ///< JSON object of more template variables ("enable_thinking"); empty: none.
   std::string prompt;
   std::vector<std::int32_t> prompt_tokens;
 
-  std::int64_t max_tokens = 0;  ///< Of the answer; 0: up to the context length.
-  SamplingOptions sampling;
+  std::int64_t max_tokens = 0;               ///< Of the answer; 0: as many as context and cache hold.
+  std::optional<SamplingOptions> sampling;   ///< Absent: the bundle's own (Generator::default_sampling).
   std::vector<std::string> stop;             ///< Texts that end the answer; they are not part of it.
   std::vector<std::int32_t> stop_token_ids;  ///< Beside the bundle's own.
   bool is_stop_token_ignored = false;        ///< Go on to max_tokens whatever comes (measurements).
@@ -96,7 +97,7 @@ struct GenerationChunk {
 
 struct GenerationAnswer {
   std::string text;
-  std::vector<GeneratedToken> tokens;
+  std::vector<GeneratedToken> tokens;  ///< All that were drawn: a stop token, which adds no text, is the last of them.
   FinishReason finish = FinishReason::kStop;
 };
 
@@ -104,7 +105,7 @@ struct GenerationResult {
   std::vector<GenerationAnswer> answers;
   std::int64_t num_prompt_tokens = 0;
   std::int64_t num_cached_tokens = 0;  ///< Of the prompt, found in the prefix cache.
-  std::string error;                   ///< With FinishReason::kError.
+  std::string error;                   ///< With kError; with kCancelled what on_chunk threw.
   std::chrono::nanoseconds queue_time{0};
   std::chrono::nanoseconds time_to_first_token{0};  ///< From submission.
   std::chrono::nanoseconds total_time{0};
@@ -114,9 +115,10 @@ struct GeneratorOptions {
   int num_threads = 0;                 ///< CPU threads of the engine; 0: all.
   std::int64_t max_sequences = 64;     ///< Sequences computed in one step.
   std::int64_t max_step_tokens = 512;  ///< Tokens computed in one step; longer prompts are cut into chunks.
-  std::int64_t max_queue = 1024;       ///< Requests that wait; more are refused.
-  std::size_t kv_cache_bytes =
-      0;  ///< Most memory of the cache; 0: for 4 sequences of the context length, at most a quarter of the free memory.
+  std::int64_t max_queue = 1024;       ///< Requests that wait for their first step; more are refused.
+  /// Most memory of the cache, taken as it fills; 0: for 4 sequences of the context length, within the free memory
+  /// (docs/language-scheduler.md).
+  std::size_t kv_cache_bytes = 0;
   bool has_prefix_cache = true;
   bool is_exact_fp32 = false;         ///< float32 arithmetic and cache: answers do not depend on their neighbours.
   std::string kv_precision = "auto";  ///< "auto", "fp32", "fp16", "uint8"
@@ -137,7 +139,8 @@ using RequestId = std::uint64_t;
 /// A loaded language model that answers many requests at once. All functions may be called from any thread.
 class Generator {
  public:
-  /// Throws Error: kBadInput (damaged, or of another task), kDeviceMissing, kUnsupported.
+  /// Throws Error: kBadInput (damaged, or of another task), kDeviceMissing (also for a cache larger than the free
+  /// memory, with both sizes), kUnsupported, kUsage for options out of range.
   explicit Generator(const std::filesystem::path& bundle, const GeneratorOptions& options = {});
   /// Cancels what is running and waits for it.
   ~Generator();
@@ -145,19 +148,22 @@ class Generator {
   Generator& operator=(Generator&&) noexcept;
 
   /// Called on the generator's own thread, in order, for each request; must not block for long, and must not call
-  /// the generator's destructor. An exception from it cancels the request.
+  /// generate() (refused) or the generator's destructor. An exception from it cancels the request.
   using OnChunk = std::function<void(const GenerationChunk&)>;
   using OnDone = std::function<void(const GenerationResult&)>;
-  /// Queues a request. Throws Error{kUsage} for a malformed one, Error{kBadInput} for a prompt longer than the context
-  /// or a cache too small for it, Error{kUnsupported} for messages without a template, Error{kBusy} when the queue is
-  /// full. `on_done` is called exactly once unless submit throws.
+  /// Queues a request; either callback may be empty. Throws Error{kUsage} for a malformed one, Error{kBadInput} for
+  /// text that is not UTF-8, a prompt longer than the context or a cache too small for prompt and max_tokens,
+  /// Error{kUnsupported} for messages without a template, Error{kBusy} when the queue is full. `on_done` is called
+  /// exactly once unless submit throws.
   RequestId submit(GenerationRequest request, OnChunk on_chunk, OnDone on_done);
   /// The answer so far is delivered with kCancelled. No-op for a request that is done.
   void cancel(RequestId request);
-  /// submit and wait. A request that ends in kError throws its Error.
+  /// submit and wait. A request that ends in kError throws its Error, and what `on_chunk` throws comes through.
   GenerationResult generate(GenerationRequest request, const OnChunk& on_chunk = {});
 
   GeneratorStatistics statistics() const;
+  /// What the model's publisher recommends; the start for requests that set some options only.
+  SamplingOptions default_sampling() const;
   std::int64_t context_length() const;
   std::int64_t vocab_size() const;
   bool has_chat_template() const;

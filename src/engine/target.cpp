@@ -1,6 +1,7 @@
 // Defaults of the target interface. See target.h.
 #include "engine/target.h"
 
+#include "base/free_memory.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -17,5 +18,7 @@ void Session::set_kv_cache(std::shared_ptr<KvCache>) {
 std::shared_ptr<KvCache> Engine::new_kv_cache(std::int64_t) const {
   throw Error(ErrorKind::kUnsupported, "this engine has no paged attention, so no key/value cache");
 }
+
+std::uint64_t Engine::free_cache_bytes() const { return free_memory_bytes(); }
 
 }  // namespace pajamas

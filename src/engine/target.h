@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -132,6 +133,8 @@ class Engine {
   /// to num_blocks * block_bytes. Throws Error{kUnsupported} without a layout, Error{kDeviceMissing} naming bytes
   /// wanted and free when it cannot fit.
   virtual std::shared_ptr<KvCache> new_kv_cache(std::int64_t num_blocks) const;
+  /// Bytes that a cache could take now where this engine's caches lie; an estimate. Default: the host's memory.
+  virtual std::uint64_t free_cache_bytes() const;
   /// The engine outlives its sessions: each keeps a reference.
   virtual std::unique_ptr<Session> new_session() const = 0;
   /// What it runs as: {"device": "...", "precision": "bf16", ...}; for reports.

@@ -10,6 +10,7 @@ const std::vector<TaskEntry>& tasks() {
       {"detection", "boxes with classes and scores in pictures", "Detector", check_detection},
       {"classification", "the most probable classes of a picture", "Classifier", check_classification},
       {"embedding", "vectors for pictures and texts", "Embedder", check_embedding},
+      {"generation", "text from language models", "Generator", check_generation},
   };
   return kTasks;
 }

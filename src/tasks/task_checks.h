@@ -20,5 +20,7 @@ void check_classification(const TaskFacts& facts, const std::string& part, const
                           const std::vector<TensorInfo>& outputs);
 void check_embedding(const TaskFacts& facts, const std::string& part, const std::vector<TensorInfo>& inputs,
                      const std::vector<TensorInfo>& outputs);
+void check_generation(const TaskFacts& facts, const std::string& part, const std::vector<TensorInfo>& inputs,
+                      const std::vector<TensorInfo>& outputs);
 
 }  // namespace pajamas
