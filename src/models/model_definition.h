@@ -22,7 +22,7 @@ struct ImportHints {
   /// Language models: most tokens of a sequence (BuildPlan::context_length); 0: the model's own.
   std::int64_t context_length = 0;
   /// Folder for a nameless file that holds what must be repacked (blocks of a GGUF); empty: it is held in memory.
-  std::filesystem::path scratch_directory;
+  std::filesystem::path scratch_directory = {};
 };
 
 /// One graph of an imported model.

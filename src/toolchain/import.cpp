@@ -2,6 +2,8 @@
 #include "toolchain/import.h"
 
 #include <algorithm>
+#include <array>
+#include <regex>
 #include <utility>
 
 #include "base/digest.h"
@@ -59,6 +61,32 @@ ImportedModel import_gguf(const fs::path& source, const ImportHints& hints) {
 /// By its content: a file that is named like a GGUF and is none gets the error of the reader it is named for.
 bool is_gguf_file(const fs::path& source) { return source.extension() == ".gguf" || Gguf::is_gguf(source); }
 
+std::string digest_line(const fs::path& file) {
+  return file.filename().string() + " " + sha256_hex_of_file(file) + "\n";
+}
+
+std::string digest_of(std::vector<std::string> lines) {
+  std::sort(lines.begin(), lines.end());
+  std::string all;
+  for (const std::string& line : lines) all += line;
+  return sha256_hex(std::as_bytes(std::span(all.data(), all.size())));
+}
+
+/// All files of a GGUF that is one of several ("name-00001-of-00003.gguf"); nothing for any other file.
+std::vector<fs::path> gguf_splits(const fs::path& source) {
+  static const std::regex pattern(R"((.*)-\d{5}-of-(\d{5})\.gguf)");
+  std::smatch match;
+  const std::string name = source.filename().string();
+  if (!std::regex_match(name, match, pattern)) return {};
+  std::vector<fs::path> files;
+  for (int i = 1; i <= std::stoi(match[2]); ++i) {
+    std::string number = std::to_string(i);
+    number.insert(0, 5 - number.size(), '0');
+    files.push_back(source.parent_path() / (match[1].str() + "-" + number + "-of-" + match[2].str() + ".gguf"));
+  }
+  return files;
+}
+
 }  // namespace
 
 ImportedModel import_model(const fs::path& source, const ImportHints& hints, const Progress& progress) {
@@ -79,22 +107,23 @@ ImportedModel import_model(const fs::path& source, const ImportHints& hints, con
 
 std::string source_digest(const fs::path& source) {
   std::error_code error;
-  if (!fs::is_directory(source, error)) return sha256_hex_of_file(source);
   std::vector<std::string> lines;
+  if (!fs::is_directory(source, error)) {
+    const std::vector<fs::path> splits = gguf_splits(source);
+    if (splits.empty()) return sha256_hex_of_file(source);
+    for (const fs::path& split : splits) lines.push_back(digest_line(split));
+    return digest_of(lines);
+  }
   for (fs::directory_iterator place(source, error), end; !error && place != end; place.increment(error)) {
     const fs::directory_entry& entry = *place;
-    const std::string name = entry.path().filename().string();
     const std::string ending = entry.path().extension().string();
     std::error_code ignored;
-    if (!entry.is_regular_file(ignored) || (ending != ".json" && ending != ".safetensors" && ending != ".txt"))
-      continue;
-    lines.push_back(name + " " + sha256_hex_of_file(entry.path()) + "\n");
+    constexpr std::array kEndings{".json", ".safetensors", ".txt", ".model", ".jinja"};
+    const bool is_part = std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end();
+    if (is_part && entry.is_regular_file(ignored)) lines.push_back(digest_line(entry.path()));
   }
   if (error) throw Error(ErrorKind::kBadInput, "cannot be read: " + error.message(), source.string());
-  std::sort(lines.begin(), lines.end());
-  std::string all;
-  for (const std::string& line : lines) all += line;
-  return sha256_hex(std::as_bytes(std::span(all.data(), all.size())));
+  return digest_of(lines);
 }
 
 std::vector<std::string> read_labels(const fs::path& path) {

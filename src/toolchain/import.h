@@ -18,8 +18,8 @@ namespace pajamas {
 ImportedModel import_model(const std::filesystem::path& source, const ImportHints& hints,
                            const Progress& progress = {});
 
-/// SHA-256 of what the model was read from: of the file, or of the sorted (name, digest) lines of a folder's JSON,
-/// text and safetensors files.
+/// SHA-256 of what the model was read from: of the file, or of the sorted (name, digest) lines of all splits of a GGUF,
+/// or of a folder's JSON, text, safetensors, tokenizer (.model) and template (.jinja) files.
 std::string source_digest(const std::filesystem::path& source);
 
 /// Names from a text file, one a line; empty lines at the end are dropped. Throws Error{kBadInput}.

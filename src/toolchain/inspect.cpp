@@ -41,6 +41,16 @@ nlohmann::json describe_targets(const Model& model) {
   return json;
 }
 
+/// Scales and their like of quantised weights (graph/block_weight_nodes.h) are no parameters of the model.
+bool is_part_of_a_block_weight(const Graph& graph, const std::string& name) {
+  for (const std::string_view suffix : {".scale", ".zero_point", ".minimum"}) {
+    if (name.ends_with(suffix) && graph.find_initializer(name.substr(0, name.size() - suffix.size())) != nullptr) {
+      return true;
+    }
+  }
+  return false;
+}
+
 nlohmann::json describe(const ImportedPart& part) {
   const Model& model = part.model;
   std::map<std::string, int> operators;
@@ -52,7 +62,9 @@ nlohmann::json describe(const ImportedPart& part) {
   std::vector<const ValueInfo*> outputs;
   for (const ValueInfo& output : model.graph.outputs) outputs.push_back(&output);
   std::int64_t num_parameters = 0;
-  for (const Initializer& initializer : model.graph.initializers) num_parameters += initializer.tensor.num_elements();
+  for (const Initializer& initializer : model.graph.initializers) {
+    if (!is_part_of_a_block_weight(model.graph, initializer.name)) num_parameters += initializer.tensor.num_elements();
+  }
   return {{"name", part.name},
           {"graph", model.graph.name},
           {"ir_version", model.ir_version},

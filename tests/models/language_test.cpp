@@ -74,10 +74,8 @@ class LanguageFamilyTest : public testing::TestWithParam<FamilyCase> {
   }
 };
 
-TEST_P(LanguageFamilyTest, PrefillIsThatOfTransformers) {
-  ImportedModel imported = import();
-  EXPECT_EQ(imported.family, GetParam().family);
-  Model model = imported.parts.at(0).model;
+/// The model without its cache against `logits` of the golden, for prompts of at most `max_length`, by both references.
+void expect_prefill(Model model, const Safetensors& golden, const std::string& logits_name, std::int64_t max_length) {
   const ModelFacts facts = check_model(model);
   EXPECT_THAT(facts.foreign_operators, testing::ElementsAre("pajamas.PagedAttention"));
   expand_paged_attention(model);
@@ -85,9 +83,9 @@ TEST_P(LanguageFamilyTest, PrefillIsThatOfTransformers) {
   infer_shapes(model);
   const std::string bytes = serialize_onnx(model);
   const OnnxRuntimeSession session(std::as_bytes(std::span(bytes)), {});
-  const Safetensors golden = Safetensors::read(folder_of(GetParam().name) / "golden.safetensors");
-  const Tensor ids = golden.tensor("input_ids"), logits = golden.tensor(GetParam().logits);
+  const Tensor ids = golden.tensor("input_ids"), logits = golden.tensor(logits_name);
   for (const std::int64_t length : kPromptLengths) {
+    if (length > max_length) continue;
     SCOPED_TRACE(length);
     const std::vector<std::int64_t> rows =
         length == 1 ? std::vector<std::int64_t>{0} : std::vector<std::int64_t>{length - 1, 0, length / 2};
@@ -97,6 +95,51 @@ TEST_P(LanguageFamilyTest, PrefillIsThatOfTransformers) {
     expect_rows(run_graph(model, inputs).at("logits"), logits, rows);
   }
 }
+
+TEST_P(LanguageFamilyTest, PrefillIsThatOfTransformers) {
+  const ImportedModel imported = import();
+  EXPECT_EQ(imported.family, GetParam().family);
+  expect_prefill(imported.parts.at(0).model, Safetensors::read(folder_of(GetParam().name) / "golden.safetensors"),
+                 GetParam().logits, kPromptLengths[3]);
+}
+
+/// The same checkpoints in GGUF, as llama.cpp's converter writes them (tools/goldens/make_tiny_ggufs.py).
+struct GgufCase {
+  const char* name;
+  const char* family;
+  std::int64_t context_length = 0;
+  const char* logits = "logits";
+  std::int64_t max_length = 40;  ///< GGUF says nothing of Qwen2's windows.
+};
+
+void PrintTo(const GgufCase& gguf, std::ostream* out) { *out << gguf.name << "/" << gguf.context_length; }
+
+class GgufFamilyTest : public testing::TestWithParam<GgufCase> {};
+
+TEST_P(GgufFamilyTest, PrefillIsThatOfTransformers) {
+  ImportHints hints;
+  hints.context_length = GetParam().context_length;
+  testing::internal::CaptureStderr();
+  const ImportedModel imported = import_model(folder_of(GetParam().name) / "model.gguf", hints);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::Not(testing::HasSubstr("are not part of")));
+  EXPECT_EQ(imported.family, GetParam().family);
+  EXPECT_EQ(imported.format, "gguf");
+  EXPECT_EQ(imported.task.generation->vocab_size, 71);
+  EXPECT_THAT(imported.task.generation->stop_token_ids, testing::ElementsAre(2));
+  EXPECT_FALSE(imported.task.generation->tokenizer_file.empty());
+  expect_prefill(imported.parts.at(0).model, Safetensors::read(folder_of(GetParam().name) / "golden.safetensors"),
+                 GetParam().logits, GetParam().max_length);
+}
+
+INSTANTIATE_TEST_SUITE_P(Language, GgufFamilyTest,
+                         testing::Values(GgufCase{"llama", "llama"}, GgufCase{"smollm2", "llama"},
+                                         GgufCase{"qwen2", "qwen2", 0, "logits", 5}, GgufCase{"qwen3", "qwen3"},
+                                         GgufCase{"qwen3_moe_all", "qwen3_moe"}, GgufCase{"phi3_long", "phi3", 48},
+                                         GgufCase{"phi3_long", "phi3", 0, "logits_long"}),
+                         [](const auto& param_info) {
+                           return std::string(param_info.param.name) +
+                                  (std::string(param_info.param.logits) == "logits" ? "" : "_past_the_original_length");
+                         });
 
 /// One sequence over cache blocks of its own, told apart from others by where they begin.
 struct Sequence {
@@ -228,8 +271,9 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(FamilyCase{"llama", "llama"}, FamilyCase{"llama_biased", "llama"}, FamilyCase{"smollm2", "llama"},
                     FamilyCase{"mistral", "mistral"}, FamilyCase{"qwen2", "qwen2"}, FamilyCase{"qwen3", "qwen3"},
                     FamilyCase{"qwen3_moe", "qwen3_moe"}, FamilyCase{"qwen3_moe_plain", "qwen3_moe"},
-                    FamilyCase{"phi3", "phi3"}, FamilyCase{"phi3_long", "phi3", 48},
-                    FamilyCase{"phi3_long", "phi3", 0, "logits_long"}, FamilyCase{"gemma3", "gemma3"}),
+                    FamilyCase{"qwen3_moe_all", "qwen3_moe"}, FamilyCase{"phi3", "phi3"},
+                    FamilyCase{"phi3_long", "phi3", 48}, FamilyCase{"phi3_long", "phi3", 0, "logits_long"},
+                    FamilyCase{"gemma3", "gemma3"}),
     [](const auto& param_info) {
       return std::string(param_info.param.name) +
              (std::string(param_info.param.logits) == "logits" ? "" : "_past_the_original_length");

@@ -66,6 +66,9 @@ def cases():
     yield "qwen3_moe_plain", Qwen3MoeForCausalLM, Qwen3MoeConfig(
         num_hidden_layers=2, num_experts=8, num_experts_per_tok=3, norm_topk_prob=False, mlp_only_layers=[0],
         **experts, **COMMON), torch.bfloat16
+    yield "qwen3_moe_all", Qwen3MoeForCausalLM, Qwen3MoeConfig(
+        num_hidden_layers=2, num_experts=4, num_experts_per_tok=2, norm_topk_prob=True, **experts, **COMMON
+    ), torch.float16
     phi3 = dict(hidden_size=32, intermediate_size=41, num_hidden_layers=2, num_attention_heads=4)
     yield "phi3", Phi3ForCausalLM, Phi3Config(
         num_key_value_heads=4, sliding_window=9, rope_parameters=dict(rope_type="default", rope_theta=10000.0),
@@ -202,9 +205,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     root = pathlib.Path(__file__).resolve().parent.parent.parent
     parser.add_argument("--folder", type=pathlib.Path, default=root / "tests" / "data" / "language")
-    folder = parser.parse_args().folder
+    parser.add_argument("--case", help="renew this one only")
+    arguments = parser.parse_args()
+    folder = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, kind, config, dtype in cases():
+        if arguments.case not in (None, name):
+            continue
         write_case(folder, name, kind, config, dtype)
     write_ropes(folder / "rope.json")
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}

@@ -52,6 +52,10 @@ class DecoderBuilder {
     for (std::size_t i = 0; i < config_.layers.size(); ++i)
       weights_.ignore(layer_name(i) + ".self_attn.rotary_emb.inv_freq");
     if (config_.is_tied) weights_.ignore("lm_head.weight");
+    // GGUF's frequency factors, which the configuration has already.
+    for (const char* name : {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"}) {
+      weights_.ignore(name);
+    }
     weights_.warn_unused(config_.architecture);
     return graph_.build();
   }
