@@ -2,9 +2,10 @@
 """Makes tests/data/text/jinja_goldens.json: what jinja2, as transformers sets it up, makes of small templates.
 
 Each construct of the language has a few templates here; the file holds their texts with the rendering, or null where
-jinja2 raises at parsing or rendering. Run with Python, transformers and jinja2:
+jinja2 raises at parsing or rendering. The second argument is a folder for seeds of the fuzz target, made of the same
+templates. Run with Python, transformers and jinja2:
 
-    make_jinja_goldens.py tests/data/text/jinja_goldens.json
+    make_jinja_goldens.py tests/data/text/jinja_goldens.json tests/fuzz/corpus/fuzz_template
 """
 
 import datetime
@@ -315,6 +316,15 @@ b" }}
 § {{ f(1) }}
 § {{ m(**{'a': 1}) }}
 § {% macro m(a, b) %}{{ a }}{{ b }}{% endmacro %}{{ m(*[1, 2]) }}{{ m(**{'a': 3, 'b': 4}) }}{{ m(5, **{'b': 6}) }}{{ m(*[7], b=8) }}
+§ {% for i in [1] %}{{ n }}{{ s }}{% endfor %}{% set n = 5 %}{% for i in [1] %}{{ n }}{% endfor %}{% if yes %}{% set s = 6 %}{% endif %}{{ s }}
+§ {% macro m() %}[{{ n }}]{% endmacro %}{{ m() }}{% set n = 5 %}{{ m() }}
+§ {% if n %}{{ n }}{% set n = 5 %}{% endif %}{{ n }}{% if no %}{% set f = 1 %}{% elif f %}{{ f }}{% else %}{% set f = 2 %}{% endif %}{{ f }}
+§ {% set q %}{% filter upper %}{{ s }}{% endfilter %}{% set s = f %}{{ s }}{% endset %}{{ q }}
+§ {% for i in l %}{% for j in [1] %}{{ y }}{{ n }}{% endfor %}{% set y = i %}{% if i > 1 %}{% set n = i %}{% endif %}{{ n }}{% endfor %}{{ n }}
+§ {% with n = n %}{{ n }}{% for i in [1] %}{{ z }}{% endfor %}{% set z = 1 %}{{ z }}{% endwith %}{{ z is defined }}
+§ {% block b %}{{ n }}{% for i in [1] %}{{ s }}{% endfor %}{% set s = 1 %}{% endblock %}
+§ {% for i, j in [[1, 2], 'ab'] if j %}{{ loop.nextitem }}{{ i }}{% endfor %}{{ -1 ** small }} {{ -2 ** n }} {{ (-2) ** 2 }} {{ range(4).count(2) }} {{ '%%' % range(4) }} {{ missing.__class__ }}
+§ {{ l is filter }}
 § {{ s | upper }}{{ s|  trim  |length }}{{s|upper}}{{- n -}}{{+ n }}
 """.strip("\n")
 
@@ -336,6 +346,17 @@ def render(source):
         return None
 
 
+def write_seeds(templates, folder):
+    """A dozen files of templates that render, in the form of fuzz_template: source, NUL, JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo", "tool_calls": [{"id": 1}]}]
+    variables = json.dumps({"messages": messages, **VARIABLES}, ensure_ascii=False)
+    num_files = 12
+    for index in range(num_files):
+        source = "\n".join(templates[index::num_files])
+        (folder / f"constructs_{index}").write_bytes(source.encode() + b"\0" + variables.encode())
+
+
 def main():
     chat_template_utils.datetime = FixedClock
     sources = [part[1:] if part.startswith(" ") else part for part in TEMPLATES.split("§")]
@@ -355,6 +376,7 @@ def main():
     }
     text = json.dumps(goldens, ensure_ascii=False, separators=(",", ":")).replace('},{"template"', '},\n{"template"')
     Path(sys.argv[1]).write_text(text + "\n")
+    write_seeds([row["template"] for row in rows if row["text"] is not None], Path(sys.argv[2]))
     print(f"{len(rows)} templates, {sum(row['text'] is None for row in rows)} of which raise")
 
 

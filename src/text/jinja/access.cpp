@@ -177,6 +177,10 @@ bool builtin_attribute(Runtime& runtime, const Value& object, std::string_view n
     if (name == "start") return result = Value::integer(range->start), true;
     if (name == "stop") return result = Value::integer(range->stop), true;
     if (name == "step") return result = Value::integer(range->step), true;
+    if (const auto method = find_sequence_method(name, true)) {
+      result = runtime.function(name, method, object);
+      return true;
+    }
     return false;
   }
   if (const auto* space = object_as<NamespaceObject>(object)) {
@@ -321,9 +325,9 @@ std::shared_ptr<Iterator> iterate_items(Runtime& runtime, std::vector<Value> ite
 }
 
 Value get_attribute(Runtime& runtime, const Value& object, std::string_view name) {
-  if (object.is_undefined()) fail_undefined(object);
   Value result;
   if (builtin_attribute(runtime, object, name, result)) return result;
+  if (object.is_undefined()) fail_undefined(object);
   if (object.is_dict()) {
     const Value* found = object.dict().find(name);
     if (found != nullptr) return *found;

@@ -51,11 +51,16 @@ struct Expression {
   Value constant;
   int name_id = -1;
   std::string name;
+  bool has_early_operand = false;  // of a power: the base is computed early, the exponent is not
   Operator operation = Operator::kAdd;
   std::vector<Comparison> comparisons;
   std::vector<ExpressionPtr> children;
   CallArguments call;
 };
+
+/// Whether jinja2 computes the expression when it compiles the template: it holds no names and no calls. It shows in
+/// powers: see Interpreter::evaluate_power.
+bool is_computed_early(const Expression& expression);
 
 /// What a value is bound to: a name, an attribute of a namespace, or several of them.
 struct Target {
@@ -83,6 +88,9 @@ enum class StatementKind {
   kUnavailable  // text: what cannot be done here (include, import, extends)
 };
 
+/// Names that begin undefined in a body (scope_analysis.cpp), by name_id, and the value they begin with.
+using UndefinedNames = std::vector<std::pair<int, Value>>;
+
 struct Statement;
 using Body = std::vector<std::unique_ptr<Statement>>;
 
@@ -98,6 +106,7 @@ struct MacroDefinition {
   bool uses_caller = false;
   bool uses_kwargs = false;
   bool uses_varargs = false;
+  UndefinedNames undefined_names;
   Body body;
 };
 
@@ -118,6 +127,8 @@ struct Statement {
   Body body;
   std::vector<Body> branches;
   Body otherwise;
+  UndefinedNames undefined_names;            // in body
+  UndefinedNames otherwise_undefined_names;  // in otherwise of a kFor
 };
 
 /// A parsed template.
@@ -128,12 +139,16 @@ class Program {
   int caller_id = -1;
   int kwargs_id = -1;
   int varargs_id = -1;
+  UndefinedNames undefined_names;
   Body body;
 };
 
 /// Whether the filter or test exists (filters.cpp, tests.cpp).
 bool is_filter(std::string_view name);
 bool is_test(std::string_view name);
+
+/// Fills in the undefined_names (scope_analysis.cpp).
+void analyze_scopes(Program& program);
 
 /// Throws Failure with the line. `source` is valid UTF-8.
 std::shared_ptr<const Program> parse_program(std::string_view source);

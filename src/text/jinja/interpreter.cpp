@@ -95,7 +95,7 @@ std::string Interpreter::run() {
         context_.emplace_back(false, Value());
       }
     }
-    top_scope_ = std::make_shared<Scope>(nullptr);
+    top_scope_ = std::make_shared<Scope>(nullptr, program_.undefined_names);
     Output out(budget());
     execute(program_.body, top_scope_, out);
     return out.take();
@@ -133,7 +133,7 @@ Interpreter::Flow Interpreter::execute(const Statement& statement, const ScopePt
       return Flow::kNormal;
     case StatementKind::kSetBlock: {
       Output inner(budget());
-      const Flow flow = execute(statement.body, std::make_shared<Scope>(scope), inner);
+      const Flow flow = execute(statement.body, std::make_shared<Scope>(scope, statement.undefined_names), inner);
       if (flow != Flow::kNormal) return flow;
       Value value = text(inner.take());
       if (statement.expression != nullptr) value = apply_filters(*statement.expression, scope, value);
@@ -169,13 +169,15 @@ Interpreter::Flow Interpreter::execute(const Statement& statement, const ScopePt
     }
     case StatementKind::kFilter: {
       Output inner(budget());
-      const Flow flow = execute(statement.body, std::make_shared<Scope>(scope), inner);
+      const Flow flow = execute(statement.body, std::make_shared<Scope>(scope, statement.undefined_names), inner);
       if (flow != Flow::kNormal) return flow;
       out.write(text_of(*this, apply_filters(*statement.expression, scope, text(inner.take()))));
       return Flow::kNormal;
     }
     case StatementKind::kScope:
-      execute(statement.body, std::make_shared<Scope>(statement.is_top_level_scope ? top_scope_ : scope), out);
+      execute(statement.body,
+              std::make_shared<Scope>(statement.is_top_level_scope ? top_scope_ : scope, statement.undefined_names),
+              out);
       return Flow::kNormal;
     case StatementKind::kBreak: return Flow::kBreak;
     case StatementKind::kContinue: return Flow::kContinue;
@@ -192,17 +194,26 @@ Interpreter::Flow Interpreter::execute_branches(const Statement& statement, cons
 }
 
 void Interpreter::execute_with(const Statement& statement, const ScopePtr& scope, Output& out, Flow& flow) {
-  const auto inner = std::make_shared<Scope>(scope);
+  const auto inner = std::make_shared<Scope>(scope, statement.undefined_names);
   for (std::size_t i = 0; i < statement.targets.size(); ++i) {
     assign(statement.targets[i], inner, evaluate(*statement.expressions[i], scope));
   }
   flow = execute(statement.body, inner, out);
 }
 
-bool Interpreter::is_item_wanted(const Statement& loop, const ScopePtr& outer, const Value& item) {
+bool Interpreter::is_item_wanted(const Statement& loop, const ScopePtr& outer, Value& item) {
   const auto scope = std::make_shared<Scope>(outer);
   assign(loop.target, scope, item);
+  // What goes on to the loop is the names taken together again, a tuple even where the item was none.
+  if (loop.target.is_tuple) item = value_of_target(loop.target, scope);
   return is_true(evaluate(*loop.test, scope));
+}
+
+Value Interpreter::value_of_target(const Target& target, const ScopePtr& scope) {
+  if (!target.is_tuple) return *scope->find(target.name_id);
+  std::vector<Value> parts;
+  for (const Target& part : target.parts) parts.push_back(value_of_target(part, scope));
+  return tuple(std::move(parts));
 }
 
 Interpreter::Flow Interpreter::execute_for(const Statement& statement, const ScopePtr& scope, Output& out,
@@ -230,7 +241,7 @@ Interpreter::Flow Interpreter::execute_for(const Statement& statement, const Sco
     } else if (!iterator->next(*this, item)) {
       break;
     }
-    const auto inner = std::make_shared<Scope>(scope);
+    const auto inner = std::make_shared<Scope>(scope, statement.undefined_names);
     assign(statement.target, inner, std::move(item));
     if (loop != nullptr) inner->set(program_.loop_id, loop_value);
     const Flow flow = execute(statement.body, inner, out);
@@ -239,7 +250,7 @@ Interpreter::Flow Interpreter::execute_for(const Statement& statement, const Sco
     line_ = statement.line;
   }
   if (!is_body_done && !statement.otherwise.empty()) {
-    return execute(statement.otherwise, std::make_shared<Scope>(scope), out);
+    return execute(statement.otherwise, std::make_shared<Scope>(scope, statement.otherwise_undefined_names), out);
   }
   return Flow::kNormal;
 }
@@ -334,6 +345,7 @@ Value Interpreter::evaluate(const Expression& expression, const ScopePtr& scope)
       const Value left = child(0);
       const Value right = child(1);
       line_ = expression.line;
+      if (expression.has_early_operand) return evaluate_power(left, right);
       return calculate(*this, expression.operation, left, right);
     }
     case ExpressionKind::kConcatenate: return evaluate_concatenation(expression, scope);
@@ -362,6 +374,13 @@ Value Interpreter::evaluate_slice(const Expression& expression, const ScopePtr& 
   }
   line_ = expression.line;
   return get_slice(*this, object, bounds[0], bounds[1], bounds[2]);
+}
+
+/// jinja2 writes a constant it has computed into its Python as it prints, and -2 ** x is -(2 ** x) there.
+Value Interpreter::evaluate_power(const Value& base, const Value& exponent) {
+  const bool is_negative = base.kind() == Kind::kInt ? base.as_int() < 0 : base.is_number() && base.as_real() < 0;
+  if (!is_negative) return calculate(*this, Operator::kPower, base, exponent);
+  return negated(calculate(*this, Operator::kPower, negated(base), exponent));
 }
 
 Value Interpreter::evaluate_compare(const Expression& expression, const ScopePtr& scope) {

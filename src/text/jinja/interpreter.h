@@ -18,7 +18,8 @@ namespace pajamas::jinja {
 
 /// Names set within one body, inside those around it.
 struct Scope {
-  explicit Scope(std::shared_ptr<Scope> outer) : parent(std::move(outer)) {}
+  explicit Scope(std::shared_ptr<Scope> outer, const UndefinedNames& undefined_names = {})
+      : parent(std::move(outer)), variables(undefined_names) {}
   const Value* find(int name_id) const;
   void set(int name_id, Value value);
 
@@ -103,8 +104,8 @@ class Interpreter final : public Runtime {
   std::string describe(const Value& object) override;
   std::chrono::system_clock::time_point now() override;
 
-  /// Evaluates the condition of a filtered loop for one item.
-  bool is_item_wanted(const Statement& loop, const ScopePtr& outer, const Value& item);
+  /// Evaluates the condition of a filtered loop for one item, which becomes what the loop gets of it.
+  bool is_item_wanted(const Statement& loop, const ScopePtr& outer, Value& item);
 
  private:
   enum class Flow { kNormal, kBreak, kContinue };
@@ -119,6 +120,8 @@ class Interpreter final : public Runtime {
   Value evaluate(const Expression& expression, const ScopePtr& scope);
   Value evaluate_name(const Expression& expression, const ScopePtr& scope);
   Value evaluate_slice(const Expression& expression, const ScopePtr& scope);
+  Value evaluate_power(const Value& base, const Value& exponent);
+  Value value_of_target(const Target& target, const ScopePtr& scope);
   Value evaluate_compare(const Expression& expression, const ScopePtr& scope);
   Value evaluate_call(const Expression& expression, const ScopePtr& scope, const Value* caller);
   Value evaluate_concatenation(const Expression& expression, const ScopePtr& scope);

@@ -112,7 +112,7 @@ Value Interpreter::call_macro(MacroObject& macro, const Arguments& arguments) {
   const DepthGuard guard(budget());
   const MacroDefinition& definition = macro.definition;
   const std::string title = "macro " + (definition.name.empty() ? std::string("None") : repr_of_text(definition.name));
-  const auto scope = std::make_shared<Scope>(macro.closure);
+  const auto scope = std::make_shared<Scope>(macro.closure, definition.undefined_names);
   std::vector<std::pair<std::string, Value>> named = arguments.named;
   const auto take_named = [&](std::string_view name, Value& value) {
     const auto found = std::find_if(named.begin(), named.end(), [&](const auto& entry) { return entry.first == name; });

@@ -15,13 +15,14 @@ Value copy_of_itself(Runtime&, const Value& self, const Arguments& arguments) {
 Value sequence_count(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const Value& wanted = *bind_positional("count", arguments, 1, 1)[0];
   Int count = 0;
-  for (const Value& item : self.items()) count += compare(runtime, Comparison::kEqual, item, wanted) ? 1 : 0;
+  for (const Value& item : items_of(runtime, self)) count += compare(runtime, Comparison::kEqual, item, wanted) ? 1 : 0;
   return Value::integer(count);
 }
 
 Value sequence_index(Runtime& runtime, const Value& self, const Arguments& arguments) {
   const auto bound = bind_positional("index", arguments, 1, 3);
-  const auto length = static_cast<Int>(self.items().size());
+  const std::vector<Value> items = items_of(runtime, self);
+  const auto length = static_cast<Int>(items.size());
   const auto limit = [&](const Value* given, Int fallback) {
     if (given == nullptr) return fallback;
     if (!given->is_integral()) fail("slice indices must be integers");
@@ -30,7 +31,7 @@ Value sequence_index(Runtime& runtime, const Value& self, const Arguments& argum
   };
   const Int end = std::min(limit(bound[2], length), length);
   for (Int i = limit(bound[1], 0); i < end; ++i) {
-    if (compare(runtime, Comparison::kEqual, self.items()[static_cast<std::size_t>(i)], *bound[0])) {
+    if (compare(runtime, Comparison::kEqual, items[static_cast<std::size_t>(i)], *bound[0])) {
       return Value::integer(i);
     }
   }

@@ -294,7 +294,8 @@ class PercentArguments {
   void check_all_used() const {
     const bool is_tuple = arguments_.kind() == Kind::kTuple;
     // Python takes everything with [] but tuples and texts for a mapping, of which any part may be used.
-    const bool is_mapping = arguments_.is_dict() || arguments_.kind() == Kind::kList || arguments_.is_undefined();
+    const bool is_mapping = arguments_.is_dict() || arguments_.kind() == Kind::kList || arguments_.is_undefined() ||
+                            object_as<RangeObject>(arguments_) != nullptr;
     if (is_mapping_used_ || is_mapping) return;
     if (position_ < (is_tuple ? arguments_.items().size() : 1)) {
       fail("not all arguments converted during string formatting");

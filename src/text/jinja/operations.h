@@ -54,7 +54,8 @@ Value get_item(Runtime& runtime, const Value& object, const Value& key);
 /// object[start:stop:step]; None stands for what is left out.
 Value get_slice(Runtime& runtime, const Value& object, const Value& start, const Value& stop, const Value& step);
 
-/// The methods of Python's types (methods.cpp, string_methods.cpp); null where there is none of that name.
+/// The methods of Python's types (methods.cpp, string_methods.cpp); null where there is none of that name. A range has
+/// those of a tuple.
 FunctionObject::Function find_string_method(std::string_view name);
 FunctionObject::Function find_sequence_method(std::string_view name, bool is_tuple);
 FunctionObject::Function find_dict_method(std::string_view name);

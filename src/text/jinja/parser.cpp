@@ -138,6 +138,7 @@ Body Parser::parse_body(std::initializer_list<std::string_view> ends) {
   Body body;
   while (true) {
     const Token& token = current();
+    num_chain_links_ = 0;
     if (token.kind == TokenKind::kEnd) {
       if (ends.size() == 0) return body;
       std::string wanted;
@@ -431,6 +432,7 @@ void Parser::parse_unavailable(Statement& statement) {
 std::shared_ptr<const Program> parse_program(std::string_view source) {
   auto program = std::make_shared<Program>();
   Parser(tokens_of(source), *program).parse();
+  analyze_scopes(*program);
   return program;
 }
 

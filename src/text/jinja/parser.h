@@ -34,7 +34,7 @@ class Parser {
   std::string expect_any_name();
   static std::string describe(const Token& token);
   [[noreturn]] void fail_here(std::string message) const;
-  void count_level(int& num_levels) const;
+  void count_link();
   int id_of(const std::string& name);
 
   // Expressions
@@ -92,6 +92,7 @@ class Parser {
   std::unordered_map<std::string, int> ids_;
   std::vector<std::string> block_names_;
   int depth_ = 0;
+  int num_chain_links_ = 0;  // of the tag being read
   /// Filters and tests that do not exist. Inside an if they may never run, so there they are forgotten again.
   std::vector<Failure> unknown_;
   int num_open_loops_ = 0;

@@ -9,9 +9,34 @@
 namespace pajamas::jinja {
 
 namespace {
-/// A chain of operators, filters or calls nests the tree to the left as brackets do.
-constexpr int kMaxChainLength = 500;
+/// A chain of operators, filters or calls nests the tree to the left as brackets do, and chains in brackets add up.
+constexpr int kMaxChainLinks = 1000;
 }  // namespace
+
+bool is_computed_early(const Expression& expression) {
+  const auto is_early = [](const ExpressionPtr& part) { return part == nullptr || is_computed_early(*part); };
+  const auto are_early = [&](const std::vector<ExpressionPtr>& parts) {
+    return std::all_of(parts.begin(), parts.end(), is_early);
+  };
+  switch (expression.kind) {
+    case ExpressionKind::kName:
+    case ExpressionKind::kCall: return false;
+    case ExpressionKind::kFilter:
+      // These ask for the context, which there is none of yet.
+      for (const std::string_view name : {"map", "select", "reject", "selectattr", "rejectattr"}) {
+        if (expression.name == name) return false;
+      }
+      break;
+    case ExpressionKind::kConditional:
+      if (expression.children[2] == nullptr) return false;
+      break;
+    default: break;
+  }
+  const CallArguments& call = expression.call;
+  return are_early(expression.children) && are_early(call.positional) && is_early(call.rest) &&
+         is_early(call.named_rest) &&
+         std::all_of(call.named.begin(), call.named.end(), [&](const auto& named) { return is_early(named.second); });
+}
 
 ExpressionPtr Parser::make(ExpressionKind kind, int line) const {
   auto expression = std::make_unique<Expression>();
@@ -27,9 +52,9 @@ ExpressionPtr Parser::make(ExpressionKind kind, int line, ExpressionPtr a, Expre
   return expression;
 }
 
-void Parser::count_level(int& num_levels) const {
-  if (++num_levels > kMaxChainLength) {
-    fail_here("more than " + std::to_string(kMaxChainLength) + " operators, filters or calls in a row");
+void Parser::count_link() {
+  if (++num_chain_links_ > kMaxChainLinks) {
+    fail_here("more than " + std::to_string(kMaxChainLinks) + " operators, filters and calls in one tag");
   }
 }
 
@@ -42,9 +67,8 @@ ExpressionPtr Parser::parse_conditional() {
   const int line = current().line;
   const std::size_t num_unknown = unknown_.size();
   ExpressionPtr value = parse_or();
-  int num_conditions = 0;
   while (skip_name("if")) {
-    count_level(num_conditions);
+    count_link();
     ExpressionPtr test = parse_or();
     ExpressionPtr otherwise;
     if (skip_name("else")) otherwise = parse_expression();
@@ -124,9 +148,8 @@ ExpressionPtr Parser::parse_compare() {
 
 ExpressionPtr Parser::parse_sum() {
   ExpressionPtr left = parse_concatenation();
-  int num_operators = 0;
   while (is_operator("+") || is_operator("-")) {
-    count_level(num_operators);
+    count_link();
     const Operator operation = is_operator("+") ? Operator::kAdd : Operator::kSubtract;
     const int line = advance().line;
     left = make(ExpressionKind::kBinary, line, std::move(left), parse_concatenation());
@@ -146,9 +169,8 @@ ExpressionPtr Parser::parse_concatenation() {
 
 ExpressionPtr Parser::parse_product() {
   ExpressionPtr left = parse_power();
-  int num_operators = 0;
   while (is_operator("*") || is_operator("/") || is_operator("//") || is_operator("%")) {
-    count_level(num_operators);
+    count_link();
     const Operator operation = is_operator("*")    ? Operator::kMultiply
                                : is_operator("/")  ? Operator::kDivide
                                : is_operator("//") ? Operator::kFloorDivide
@@ -163,12 +185,12 @@ ExpressionPtr Parser::parse_product() {
 /// jinja2 groups a ** b ** c from the left, unlike Python.
 ExpressionPtr Parser::parse_power() {
   ExpressionPtr left = parse_unary();
-  int num_operators = 0;
   while (is_operator("**")) {
-    count_level(num_operators);
+    count_link();
     const int line = advance().line;
     left = make(ExpressionKind::kBinary, line, std::move(left), parse_unary());
     left->operation = Operator::kPower;
+    left->has_early_operand = is_computed_early(*left->children[0]) && !is_computed_early(*left->children[1]);
   }
   return left;
 }
@@ -279,23 +301,22 @@ ExpressionPtr Parser::parse_dict() {
 }
 
 ExpressionPtr Parser::parse_postfix(ExpressionPtr expression) {
-  int num_levels = 0;
   while (is_operator(".") || is_operator("[") || is_operator("(")) {
-    count_level(num_levels);
+    count_link();
     expression = is_operator("(") ? parse_call(std::move(expression)) : parse_subscript(std::move(expression));
   }
   return expression;
 }
 
 ExpressionPtr Parser::parse_filters_and_tests(ExpressionPtr expression) {
-  int num_levels = 0;
   while (true) {
-    count_level(num_levels);
     if (is_operator("|")) {
-      expression = parse_filter(std::move(expression));
+      expression = parse_filter(std::move(expression));  // counts its links itself
     } else if (is_name("is")) {
+      count_link();
       expression = parse_test(std::move(expression));
     } else if (is_operator("(")) {
+      count_link();
       expression = parse_call(std::move(expression));
     } else {
       return expression;
@@ -397,11 +418,10 @@ ExpressionPtr Parser::parse_call(ExpressionPtr function) {
 }
 
 ExpressionPtr Parser::parse_filter(ExpressionPtr input, bool is_name_next) {
-  int num_levels = 0;
   while (is_name_next || is_operator("|")) {
     if (!is_name_next) advance();
     is_name_next = false;
-    count_level(num_levels);
+    count_link();
     const int line = current().line;
     std::string name = expect_any_name();
     while (skip_operator(".")) name += "." + expect_any_name();

@@ -89,11 +89,13 @@ bool is_same(Runtime&, const Value& value, const Arguments& arguments) {
 
 bool names_filter(Runtime&, const Value& value, const Arguments& arguments) {
   take_none("filter", arguments);
+  hash_of(value);  // Python looks it up in a dictionary, which refuses lists
   return value.is_string() && is_filter(value.text());
 }
 
 bool names_test(Runtime&, const Value& value, const Arguments& arguments) {
   take_none("test", arguments);
+  hash_of(value);  // Python looks it up in a dictionary, which refuses lists
   return value.is_string() && is_test(value.text());
 }
 

@@ -271,6 +271,14 @@ TEST(ChatTemplate, RefusesSourcesThatNestTooDeep) {
         "{{ x" + repeated(" is x", kMany) + " }}"}) {
     EXPECT_THROW(ChatTemplate::parse(source, "test"), Error) << source.substr(0, 40);
   }
+  // Chains within brackets within chains.
+  std::string tower = "1";
+  for (int i = 0; i < 100; ++i) tower = "(" + tower + repeated("+1", 300) + ")";
+  EXPECT_THROW(ChatTemplate::parse("{{ " + tower + " }}", "test"), Error);
+  // Many names and branches: what is found out about names takes no time for each pair.
+  std::string many;
+  for (int i = 0; i < 20'000; ++i) many += "{% set a" + std::to_string(i) + " = 1 %}{% if x %}{% endif %}";
+  EXPECT_EQ(render(many), "");
   // Long, but flat.
   EXPECT_EQ(render("{{ 0" + repeated(" or 0", kMany) + " }}"), "0");
   EXPECT_EQ(render("{{ 1" + repeated(" ~ 1", 1000) + " }}"), std::string(1001, '1'));
