@@ -81,18 +81,19 @@ PAJAMAS_INLINE float on_grid(float x, const Grid& grid) {
   return smaller(larger(rounded(x * grid.inverse), grid.low), grid.high);
 }
 
-PAJAMAS_INLINE float squared_error_of(const float* x, std::size_t count, const Grid& grid) {
+template <bool kIsWeighted>
+PAJAMAS_INLINE float squared_error_of(const float* x, const float* importance, std::size_t count, const Grid& grid) {
   float errors[kLanes] = {};
   std::size_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
     for (std::size_t l = 0; l < kLanes; ++l) {
       const float error = on_grid(x[i + l], grid) * grid.scale - x[i + l];
-      errors[l] += error * error;
+      errors[l] += kIsWeighted ? error * error * importance[i + l] : error * error;
     }
   }
   for (std::size_t l = 0; i < count; ++i, ++l) {
     const float error = on_grid(x[i], grid) * grid.scale - x[i];
-    errors[l] += error * error;
+    errors[l] += kIsWeighted ? error * error * importance[i] : error * error;
   }
   return sum_of(errors);
 }
@@ -137,11 +138,20 @@ struct IntegerLimits {
   bool has_zero_point;
 };
 
+/// What a row is quantised with, beside its values.
+struct RowForm {
+  std::size_t in_dim, group_size;
+  int num_ranges;
+  bool has_half_scales;
+  const float* importance;  ///< [in_dim], or null.
+};
+
 /// Quantises one row, group by group. `integers` gets in_dim stored integers (two's complement in a byte).
-PAJAMAS_INLINE bool quantize_integer_row(const float* row, std::size_t in_dim, std::size_t group_size, int num_ranges,
-                                         bool has_half_scales, const IntegerLimits& limits, std::uint8_t* integers,
-                                         float* scales, float* zero_points, double* errors) {
-  for (std::size_t begin = 0, g = 0; begin < in_dim; begin += group_size, ++g) {
+PAJAMAS_INLINE bool quantize_integer_row(const float* row, const RowForm& form, const IntegerLimits& limits,
+                                         std::uint8_t* integers, float* scales, float* zero_points, double* errors) {
+  const std::size_t group_size = form.group_size;
+  const int num_ranges = form.num_ranges;
+  for (std::size_t begin = 0, g = 0; begin < form.in_dim; begin += group_size, ++g) {
     const float* x = row + begin;
     const Range range = range_of(x, group_size);
     if (!range.is_finite) return false;
@@ -154,16 +164,19 @@ PAJAMAS_INLINE bool quantize_integer_row(const float* row, std::size_t in_dim, s
                              : 1.0F - (1.0F - kMinRange) * static_cast<float>(k) / static_cast<float>(num_ranges - 1);
       GroupResult tried;
       const float width = limits.has_zero_point ? range.high - range.low : magnitude;
-      tried.grid.scale = stored_scale(width * part / limits.divisor, has_half_scales);
+      tried.grid.scale = stored_scale(width * part / limits.divisor, form.has_half_scales);
       tried.grid.inverse = 1.0F / tried.grid.scale;
       if (limits.has_zero_point) {
         tried.zero_point = std::clamp(rounded(-range.low * part * tried.grid.inverse), limits.low, limits.high);
       }
       tried.grid.low = limits.low - tried.zero_point;
       tried.grid.high = limits.high - tried.zero_point;
-      tried.squared_error = squared_error_of(x, group_size, tried.grid);
+      tried.squared_error = form.importance == nullptr
+                                ? squared_error_of<false>(x, nullptr, group_size, tried.grid)
+                                : squared_error_of<true>(x, form.importance + begin, group_size, tried.grid);
       if (k == 0 || tried.squared_error < best.squared_error) best = tried;
     }
+    if (form.importance != nullptr) best.squared_error = squared_error_of<false>(x, nullptr, group_size, best.grid);
     best.max_error = quantize_group(x, group_size, best.grid, best.zero_point, integers + begin);
     scales[g] = best.grid.scale;
     zero_points[g] = best.zero_point;
@@ -219,28 +232,21 @@ PAJAMAS_INLINE bool quantize_float8_row(const float* row, std::size_t in_dim, st
 }
 
 // One function a form, so that each gets its vector clones with the limits as constants.
-PAJAMAS_VECTOR_CLONES bool quantize_row_uint4(const float* row, std::size_t in_dim, std::size_t group_size,
-                                              int num_ranges, bool has_half_scales, std::uint8_t* integers,
+PAJAMAS_VECTOR_CLONES bool quantize_row_uint4(const float* row, const RowForm& form, std::uint8_t* integers,
                                               float* scales, float* zero_points, double* errors) {
-  return quantize_integer_row(row, in_dim, group_size, num_ranges, has_half_scales, {0, 15, 15, true}, integers, scales,
-                              zero_points, errors);
+  return quantize_integer_row(row, form, {0, 15, 15, true}, integers, scales, zero_points, errors);
 }
-PAJAMAS_VECTOR_CLONES bool quantize_row_int4(const float* row, std::size_t in_dim, std::size_t group_size,
-                                             int num_ranges, bool has_half_scales, std::uint8_t* integers,
+PAJAMAS_VECTOR_CLONES bool quantize_row_int4(const float* row, const RowForm& form, std::uint8_t* integers,
                                              float* scales, float* zero_points, double* errors) {
-  return quantize_integer_row(row, in_dim, group_size, num_ranges, has_half_scales, {-8, 7, 7, false}, integers, scales,
-                              zero_points, errors);
+  return quantize_integer_row(row, form, {-8, 7, 7, false}, integers, scales, zero_points, errors);
 }
-PAJAMAS_VECTOR_CLONES bool quantize_row_int8(const float* row, std::size_t in_dim, std::size_t group_size,
-                                             int num_ranges, bool has_half_scales, std::uint8_t* integers,
+PAJAMAS_VECTOR_CLONES bool quantize_row_int8(const float* row, const RowForm& form, std::uint8_t* integers,
                                              float* scales, float* zero_points, double* errors) {
-  return quantize_integer_row(row, in_dim, group_size, num_ranges, has_half_scales, {-127, 127, 127, false}, integers,
-                              scales, zero_points, errors);
+  return quantize_integer_row(row, form, {-127, 127, 127, false}, integers, scales, zero_points, errors);
 }
-PAJAMAS_VECTOR_CLONES bool quantize_row_float8(const float* row, std::size_t in_dim, std::size_t group_size,
-                                               bool has_half_scales, std::uint8_t* codes, float* scales,
-                                               double* errors) {
-  return quantize_float8_row(row, in_dim, group_size, has_half_scales, codes, scales, errors);
+PAJAMAS_VECTOR_CLONES bool quantize_row_float8(const float* row, const RowForm& form, std::uint8_t* codes,
+                                               float* scales, double* errors) {
+  return quantize_float8_row(row, form.in_dim, form.group_size, form.has_half_scales, codes, scales, errors);
 }
 
 PAJAMAS_VECTOR_CLONES void pack_pairs(const std::uint8_t* integers, std::size_t num_pairs, std::uint8_t* out) {
@@ -307,7 +313,7 @@ BlockWeight allocate_block_weight(const QuantizedForm& form, std::int64_t out_di
 }
 
 QuantizationError quantize_rows(const QuantizedForm& form, std::span<const float> rows, std::int64_t row_begin,
-                                BlockWeight& weight) {
+                                BlockWeight& weight, std::span<const float> importance) {
   const auto in_dim = static_cast<std::size_t>(weight.in_dim());
   const std::size_t num_rows = in_dim == 0 ? 0 : rows.size() / in_dim;
   if (form.values != weight.values.dtype() || form.group_size != weight.group_size ||
@@ -329,27 +335,24 @@ QuantizationError quantize_rows(const QuantizedForm& form, std::span<const float
   std::uint8_t* const zero_points_out =
       weight.has_zero_points() ? reinterpret_cast<std::uint8_t*>(weight.zero_points.mutable_bytes().data()) : nullptr;
 
+  const RowForm row_form{in_dim, group_size, form.num_ranges, has_half_scales,
+                         importance.empty() ? nullptr : importance.data()};
   std::array<double, 3> errors{};
   for (std::size_t r = 0; r < num_rows; ++r) {
     const float* row = rows.data() + r * in_dim;
     bool is_finite = true;
     switch (form.values) {
       case DType::kUint4:
-        is_finite = quantize_row_uint4(row, in_dim, group_size, form.num_ranges, has_half_scales, integers.data(),
-                                       scales.data(), zero_points.data(), errors.data());
+        is_finite =
+            quantize_row_uint4(row, row_form, integers.data(), scales.data(), zero_points.data(), errors.data());
         break;
       case DType::kInt4:
-        is_finite = quantize_row_int4(row, in_dim, group_size, form.num_ranges, has_half_scales, integers.data(),
-                                      scales.data(), zero_points.data(), errors.data());
+        is_finite = quantize_row_int4(row, row_form, integers.data(), scales.data(), zero_points.data(), errors.data());
         break;
       case DType::kInt8:
-        is_finite = quantize_row_int8(row, in_dim, group_size, form.num_ranges, has_half_scales, integers.data(),
-                                      scales.data(), zero_points.data(), errors.data());
+        is_finite = quantize_row_int8(row, row_form, integers.data(), scales.data(), zero_points.data(), errors.data());
         break;
-      default:
-        is_finite = quantize_row_float8(row, in_dim, group_size, has_half_scales, integers.data(), scales.data(),
-                                        errors.data());
-        break;
+      default: is_finite = quantize_row_float8(row, row_form, integers.data(), scales.data(), errors.data()); break;
     }
     const std::size_t row_index = static_cast<std::size_t>(row_begin) + r;
     if (!is_finite) {
@@ -375,7 +378,8 @@ QuantizationError quantize_rows(const QuantizedForm& form, std::span<const float
 }
 
 BlockWeight quantize_matrix(const RowReader& read, std::int64_t out_dim, std::int64_t in_dim, const QuantizedForm& form,
-                            int num_threads, QuantizationError& error, const Progress& progress) {
+                            int num_threads, QuantizationError& error, const Progress& progress,
+                            std::span<const float> importance) {
   BlockWeight weight = allocate_block_weight(form, out_dim, in_dim);
   // Small enough for a core's cache, and even: see quantize_rows.
   constexpr std::int64_t kChunkElements = 1 << 16;
@@ -389,7 +393,7 @@ BlockWeight quantize_matrix(const RowReader& read, std::int64_t out_dim, std::in
     thread_local std::vector<float> rows;
     rows.resize(static_cast<std::size_t>(count * in_dim));
     read(begin, count, rows);
-    errors[static_cast<std::size_t>(chunk)] = quantize_rows(form, rows, begin, weight);
+    errors[static_cast<std::size_t>(chunk)] = quantize_rows(form, rows, begin, weight, importance);
   });
   // In order, so that the sum does not depend on who came first.
   for (const QuantizationError& part : errors) error += part;

@@ -59,10 +59,13 @@ struct QuantizationError {
 BlockWeight allocate_block_weight(const QuantizedForm& form, std::int64_t out_dim, std::int64_t in_dim);
 
 /// Quantises rows [row_begin, ...) of `weight`, which allocate_block_weight made for the same form. `rows` holds whole
-/// rows. Threads may fill distinct rows of one weight when each takes an even row_begin: two rows may share a byte of
-/// 4-bit values or zero points. Throws Error{kBadInput} for values that are not finite; the rows are then of no use.
+/// rows. `importance` weighs the error of each of the in_dim columns while ranges are tried (the mean square of the
+/// input channel: what an error there adds to the squared error of the output); empty: all alike. It must not be
+/// negative. The error given back is unweighted. Threads may fill distinct rows of one weight when each takes an even
+/// row_begin: two rows may share a byte of 4-bit values or zero points. Throws Error{kBadInput} for values that are not
+/// finite; the rows are then of no use.
 QuantizationError quantize_rows(const QuantizedForm& form, std::span<const float> rows, std::int64_t row_begin,
-                                BlockWeight& weight);
+                                BlockWeight& weight, std::span<const float> importance = {});
 
 /// Gives rows [row_begin, row_begin + row_count) as float32 into `out`; called from several threads at once. What it
 /// throws passes through.
@@ -72,6 +75,7 @@ using RowReader = std::function<void(std::int64_t row_begin, std::int64_t row_co
 /// rows of it as float32. The result does not depend on the number of threads. Throws as quantize_rows and `read`, and
 /// Error{kCancelled} with `progress`; progress is not reported from here, as a matrix takes a second.
 BlockWeight quantize_matrix(const RowReader& read, std::int64_t out_dim, std::int64_t in_dim, const QuantizedForm& form,
-                            int num_threads, QuantizationError& error, const Progress& progress = {});
+                            int num_threads, QuantizationError& error, const Progress& progress = {},
+                            std::span<const float> importance = {});
 
 }  // namespace pajamas

@@ -91,22 +91,37 @@ bool ends_with_any(const std::string& name, const std::vector<std::string>& ends
   return std::any_of(ends.begin(), ends.end(), [&](const std::string& end) { return name.ends_with(end); });
 }
 
-/// Rows of a plain array or of blocks as float32; gives the pages of a mapped source back.
-RowReader reader_of(const StoredWeight& stored) {
-  if (stored.blocks) {
-    return [&](std::int64_t begin, std::int64_t count, std::span<float> out) {
-      dequantize_rows(*stored.blocks, begin, count, out);
-    };
+/// The form that a candidate gets; nothing when it stays as it is. `note` says why, where a user should know.
+std::optional<QuantizedForm> form_of(const Candidate& candidate, const ValueUses& uses,
+                                     const WeightQuantization& options, bool* keeps_blocks, std::string* note) {
+  const StoredWeight& stored = candidate.stored;
+  const auto& form = candidate.is_table ? options.table : options.linear;
+  if (!form || ends_with_any(stored.name, options.keep) || stored.shape().num_elements() == 0) return std::nullopt;
+  if (stored.blocks && bits_of(stored.blocks->values.dtype()) <= bits_of(form->values)) {
+    *keeps_blocks = true;
+    return std::nullopt;
   }
-  const GgmlType type = stored.plain.dtype() == DType::kFloat32   ? GgmlType::kF32
-                        : stored.plain.dtype() == DType::kFloat16 ? GgmlType::kF16
-                                                                  : GgmlType::kBF16;
-  const std::size_t row_bytes = row_bytes_of(type, stored.plain.shape()[1]);
-  return [&stored, type, row_bytes](std::int64_t begin, std::int64_t count, std::span<float> out) {
-    const auto rows = stored.plain.bytes().subspan(static_cast<std::size_t>(begin) * row_bytes,
-                                                   static_cast<std::size_t>(count) * row_bytes);
-    dequantize_blocks(type, rows, out);
-    release_file_memory(rows);
+  if (!is_used_alone(candidate, uses)) {
+    *note = "'" + stored.name + "' stays as it is: other nodes use it too";
+    return std::nullopt;
+  }
+  return form;
+}
+
+/// The reader with factors on top.
+RowReader scaled_reader(RowReader read, const WeightScaling& scaling, std::int64_t in_dim) {
+  if (scaling.columns.empty() && scaling.rows.empty()) return read;
+  return [read = std::move(read), &scaling, in_dim](std::int64_t begin, std::int64_t count, std::span<float> out) {
+    read(begin, count, out);
+    for (std::int64_t r = 0; r < count; ++r) {
+      const auto row = out.subspan(static_cast<std::size_t>(r * in_dim), static_cast<std::size_t>(in_dim));
+      const float factor = scaling.rows.empty() ? 1.0F : scaling.rows[static_cast<std::size_t>(begin + r)];
+      if (scaling.columns.empty()) {
+        for (float& value : row) value *= factor;
+      } else {
+        for (std::size_t c = 0; c < row.size(); ++c) row[c] *= factor * scaling.columns[c];
+      }
+    }
   };
 }
 
@@ -150,17 +165,18 @@ class Quantizer {
     QuantizedWeight entry{stored.name, stored.shape(), describe(stored), {}, size_of(stored), 0, false, {}};
     entry.after = entry.before;
     entry.bytes_after = entry.bytes_before;
-    auto form = candidate.is_table ? options_.table : options_.linear;
-    if (form && ends_with_any(stored.name, options_.keep)) form.reset();
-    if (form && stored.blocks && bits_of(stored.blocks->values.dtype()) <= bits_of(form->values)) {
-      ++num_kept_;
-      form.reset();
-    }
-    if (form && !is_used_alone(candidate, uses)) {
-      report_.pass.note("'" + stored.name + "' stays as it is: other nodes use it too");
-      form.reset();
-    }
-    if (!form || stored.shape().num_elements() == 0) {
+    static const WeightScaling kNoScaling;
+    const auto found = options_.scalings.find(stored.name);
+    const WeightScaling& scaling = found == options_.scalings.end() ? kNoScaling : found->second;
+    bool keeps_blocks = false;
+    std::string note;
+    const auto form = form_of(candidate, uses, options_, &keeps_blocks, &note);
+    if (keeps_blocks) ++num_kept_;
+    if (!note.empty()) report_.pass.note(note);
+    if (!form) {
+      if (!scaling.columns.empty() || !scaling.rows.empty()) {
+        throw Error(ErrorKind::kInternal, "weight '" + stored.name + "' is to be scaled and stays as it is");
+      }
       report_.weights.push_back(std::move(entry));
       return;
     }
@@ -168,8 +184,9 @@ class Quantizer {
     if (fitting.group_size != form->group_size) ++num_by_group_size_[fitting.group_size];
     BlockWeight weight;
     try {
-      weight = quantize_matrix(reader_of(stored), stored.shape()[0], stored.shape()[1], fitting, options_.num_threads,
-                               entry.error, progress_);
+      const std::int64_t out_dim = stored.shape()[0], in_dim = stored.shape()[1];
+      weight = quantize_matrix(scaled_reader(reader_of(stored), scaling, in_dim), out_dim, in_dim, fitting,
+                               options_.num_threads, entry.error, progress_, scaling.importance);
     } catch (const Error& error) {
       throw Error(error.kind(), error.message(), "weight '" + stored.name + "'", error.remedy());
     }
@@ -308,6 +325,36 @@ double WeightQuantizationReport::relative_error() const {
   QuantizationError sum;
   for (const QuantizedWeight& weight : weights) sum += weight.error;
   return sum.relative();
+}
+
+RowReader reader_of(const StoredWeight& stored) {
+  if (stored.blocks) {
+    return [&](std::int64_t begin, std::int64_t count, std::span<float> out) {
+      dequantize_rows(*stored.blocks, begin, count, out);
+    };
+  }
+  const GgmlType type = stored.plain.dtype() == DType::kFloat32   ? GgmlType::kF32
+                        : stored.plain.dtype() == DType::kFloat16 ? GgmlType::kF16
+                                                                  : GgmlType::kBF16;
+  const std::size_t row_bytes = row_bytes_of(type, stored.plain.shape()[1]);
+  return [&stored, type, row_bytes](std::int64_t begin, std::int64_t count, std::span<float> out) {
+    const auto rows = stored.plain.bytes().subspan(static_cast<std::size_t>(begin) * row_bytes,
+                                                   static_cast<std::size_t>(count) * row_bytes);
+    dequantize_blocks(type, rows, out);
+    release_file_memory(rows);
+  };
+}
+
+std::vector<QuantizableLinear> quantizable_linears(const Graph& graph, const ValueUses& uses,
+                                                   const WeightQuantization& options) {
+  std::vector<QuantizableLinear> linears;
+  for (const Candidate& candidate : find_candidates(graph, uses)) {
+    bool keeps_blocks = false;
+    std::string note;
+    if (candidate.is_table || !form_of(candidate, uses, options, &keeps_blocks, &note)) continue;
+    for (const auto& input : candidate.inputs) linears.push_back({input.first, candidate.stored});
+  }
+  return linears;
 }
 
 std::string describe(const BlockWeight& weight) {

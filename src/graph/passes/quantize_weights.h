@@ -4,16 +4,25 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/cancel.h"
+#include "graph/block_weight_nodes.h"
 #include "graph/passes/pass.h"
 #include "tensor/quantize.h"
 #include "tensor/tensor_file.h"
 
 namespace pajamas {
+
+/// What a weight is multiplied by before it is quantised, and what its errors weigh: scale_by_activations.h makes it.
+struct WeightScaling {
+  std::vector<float> columns;     ///< Factor of each input channel; empty: 1.
+  std::vector<float> rows;        ///< Factor of each output channel; empty: 1.
+  std::vector<float> importance;  ///< Mean square of each input channel as it comes in; empty: all alike.
+};
 
 struct WeightQuantization {
   /// Weights of linear layers: second input of Gemm with transB = 1. Nothing: as they are.
@@ -29,6 +38,9 @@ struct WeightQuantization {
   TensorFile* file = nullptr;
   std::uint64_t min_file_bytes = 4096;
   int num_threads = 0;  ///< 0: all the machine has.
+  /// By the name of the initializer. One that multiplies belongs to a weight that this pass changes, or the model would
+  /// compute something else: Error{kInternal} otherwise.
+  std::map<std::string, WeightScaling> scalings;
 };
 
 /// What became of one matrix.
@@ -50,6 +62,17 @@ struct WeightQuantizationReport {
   /// Of all changed weights together: sqrt(Σ squared error / Σ squared weight).
   double relative_error() const;
 };
+
+/// The linear layers that quantize_weights changes with these options: indices of their Gemm nodes, each with its
+/// weight. Tables are not among them.
+struct QuantizableLinear {
+  int node_index = -1;
+  StoredWeight stored;
+};
+std::vector<QuantizableLinear> quantizable_linears(const Graph& graph, const ValueUses& uses,
+                                                   const WeightQuantization& options);
+/// Rows of a stored weight as float32, each given back to a mapped source once read. `stored` must outlive the reader.
+RowReader reader_of(const StoredWeight& stored);
 
 /// Quantises in place. Weights that are quantised already (a GGUF's blocks) are kept where their integers have no more
 /// bits than the form asked for, and else made anew from their float32 values. Groups that do not divide a matrix are

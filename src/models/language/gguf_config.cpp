@@ -38,6 +38,11 @@ const Architecture& architecture_of(const Gguf& gguf) {
 /// Largest value of any size in a configuration; more is a damaged file.
 constexpr std::int64_t kMaxSize = std::int64_t{1} << 31;
 
+/// So many layers and experts are taken; published models have some hundred. Each costs entries, so a forged number
+/// would cost memory.
+constexpr std::int64_t kMaxLayers = 4096;
+constexpr std::int64_t kMaxExperts = 4096;
+
 /// The metadata of one architecture: keys are "<architecture>.<key>".
 class Reader {
  public:
@@ -62,10 +67,10 @@ class Reader {
     if (value && (*value < 0 || *value > kMaxSize)) fail(full, std::to_string(*value));
     return value;
   }
-  std::int64_t size(std::string_view name) const {
+  std::int64_t size(std::string_view name, std::int64_t max = kMaxSize) const {
     const auto value = find_size(name);
     if (!value) throw Error(ErrorKind::kBadInput, "has no key '" + key(name) + "'", gguf_.where());
-    if (*value == 0) fail(key(name), "0");
+    if (*value == 0 || *value > max) fail(key(name), std::to_string(*value));
     return *value;
   }
   std::optional<double> find_number(std::string_view name) const {
@@ -235,7 +240,7 @@ nlohmann::json huggingface_config_of(const Gguf& gguf) {
   config["model_type"] = architecture.model_type;
   config["architectures"] = {architecture.class_name};
   config["hidden_size"] = reader.size("embedding_length");
-  config["num_hidden_layers"] = reader.size("block_count");
+  config["num_hidden_layers"] = reader.size("block_count", kMaxLayers);
   config["intermediate_size"] =
       is_mixture ? reader.find_size("feed_forward_length").value_or(0) : reader.size("feed_forward_length");
   config["max_position_embeddings"] = reader.size("context_length");
@@ -286,7 +291,7 @@ nlohmann::json huggingface_config_of(const Gguf& gguf) {
 
   const std::int64_t num_experts = reader.find_size("expert_count").value_or(0);
   if (is_mixture) {
-    config["num_experts"] = reader.size("expert_count");
+    config["num_experts"] = reader.size("expert_count", kMaxExperts);
     config["num_experts_per_tok"] = reader.size("expert_used_count");
     if (config["num_experts_per_tok"] > config["num_experts"]) {
       reader.fail(reader.key("expert_used_count"), config["num_experts_per_tok"].dump());
