@@ -12,6 +12,7 @@
 #include <openvino/op/convert.hpp>
 #include <openvino/op/divide.hpp>
 #include <openvino/op/gather.hpp>
+#include <openvino/op/matmul.hpp>
 #include <openvino/op/multiply.hpp>
 #include <openvino/op/power.hpp>
 #include <openvino/op/reduce_mean.hpp>
@@ -59,6 +60,24 @@ ov::OutputVector convert_paged_attention(const NodeContext& node) {
   ov::OutputVector inputs;
   for (std::size_t i = 0; i < node.get_input_size(); ++i) inputs.push_back(node.get_input(static_cast<int>(i)));
   return {std::make_shared<PagedAttentionMark>(inputs, attributes)->output(0)};
+}
+
+/// alpha · A · B + beta · C. OpenVINO's own import multiplies and adds even where there is nothing to.
+ov::OutputVector convert_gemm(const NodeContext& node) {
+  const Value a = node.get_input(0);
+  Value result =
+      std::make_shared<ov::op::v0::MatMul>(a, node.get_input(1), node.get_attribute<std::int64_t>("transA", 0) != 0,
+                                           node.get_attribute<std::int64_t>("transB", 0) != 0);
+  const float alpha = node.get_attribute<float>("alpha", 1.0F);
+  const float beta = node.get_attribute<float>("beta", 1.0F);
+  const ov::element::Type type = a.get_element_type();
+  if (alpha != 1.0F) result = std::make_shared<Multiply>(result, real(type, alpha));
+  if (node.get_input_size() > 2) {
+    Value sum = node.get_input(2);
+    if (beta != 1.0F) sum = std::make_shared<Multiply>(sum, real(type, beta));
+    result = std::make_shared<ov::op::v1::Add>(result, sum);
+  }
+  return {result};
 }
 
 /// x / sqrt(mean(x²) + ε) · scale, in the form that the plugin fuses.
@@ -321,6 +340,7 @@ std::shared_ptr<ov::Model> read_language_model(const std::filesystem::path& path
   importer->add_extension(std::make_shared<ConversionExtension>("PagedAttention", "pajamas", convert_paged_attention));
   importer->add_extension(std::make_shared<ConversionExtension>("RMSNormalization", convert_rms_normalization));
   importer->add_extension(std::make_shared<ConversionExtension>("RotaryEmbedding", convert_rotary_embedding));
+  importer->add_extension(std::make_shared<ConversionExtension>("Gemm", convert_gemm));
   importer->add_extension(std::make_shared<ConversionExtension>("DequantizeLinear", convert_dequantize));
   constexpr bool kIsMapped = true;
   const std::shared_ptr<ov::Model> model = importer->convert(importer->load(path.string(), kIsMapped));

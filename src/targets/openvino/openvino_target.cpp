@@ -26,6 +26,7 @@
 #include "targets/openvino/lowering.h"
 #include "targets/openvino/openvino_engine.h"
 #include "targets/openvino/openvino_library.h"
+#include "targets/openvino/packed_linear_op.h"
 
 namespace pajamas {
 
@@ -288,6 +289,30 @@ ov::CompiledModel compile_model(const std::shared_ptr<ov::Model>& model, ov::Any
   return core().compile_model(model, "CPU", options);
 }
 
+/// How a language model is compiled: where weights are packed here, the rest is float32, and the products have an
+/// arithmetic of their own.
+struct LanguageCompilation {
+  ov::CompiledModel compiled;
+  Precision precision;           ///< Of what OpenVINO computes.
+  std::size_t packed_bytes = 0;  ///< Of weights in PackedLinear; 0: OpenVINO computes everything.
+};
+
+LanguageCompilation compile_language_model(const std::shared_ptr<ov::Model>& model, Precision asked,
+                                           const SessionOptions& options) {
+  LanguageCompilation result{{}, options.is_exact_fp32 ? Precision::kFp32 : resolved(asked)};
+  // fp32 and bf16 name an arithmetic; only auto leaves it open.
+  if (asked == Precision::kAuto && !options.is_exact_fp32 && PackedLinear::is_available()) {
+    result.packed_bytes = pack_linear_layers(model);
+    if (result.packed_bytes > 0) result.precision = Precision::kFp32;
+  }
+  ov::AnyMap properties = compile_options(result.precision, options.num_threads, options.is_exact_fp32);
+  // After precision: packed or bf16, keys and values may be bytes; where the user asked for fp32 they are not.
+  const Precision kv_precision = result.packed_bytes > 0 ? Precision::kAuto : result.precision;
+  add_language_options(properties, kv_precision, options);
+  result.compiled = compile_model(model, properties);
+  return result;
+}
+
 const CompiledFile* find_file(const LoadRequest& request, std::string_view role, std::string_view ending) {
   for (const CompiledFile& file : request.files) {
     if (file.role == role && file.name.ends_with(ending)) return &file;
@@ -440,25 +465,33 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
     const std::shared_ptr<ov::Model> model =
         read_engine_file(request.directory / engine_name, is_language, part.inputs, ranges, part.outputs);
     if (is_language) part.facts["language"] = {{"num_table_rows", num_table_rows(*model)}};
-    compiled = compile_model(model, compile_options(precision, request.plan.num_threads, false));
+    if (is_language) {
+      SessionOptions options;
+      options.num_threads = request.plan.num_threads;
+      compiled = compile_language_model(model, request.plan.precision, options).compiled;
+    } else {
+      compiled = compile_model(model, compile_options(precision, request.plan.num_threads, false));
+    }
     refine_outputs(part.outputs, compiled);
   } catch (const std::exception& exception) {
     throw translate(exception, "OpenVINO could not compile the model", &request.model);
   }
   request.progress.check("compiling with OpenVINO");
-  request.progress.step("Writing the compiled blob", -1, cache_name);
+  if (!is_language) request.progress.step("Writing the compiled blob", -1, cache_name);
   std::string blob_fault;
-  try {
-    const std::filesystem::path path = request.directory / cache_name;
-    export_blob(compiled, path);
-    const auto mapped = MappedFile::open(path);
-    ov::CompiledModel imported = import_blob(*mapped, compile_options(precision, request.plan.num_threads, false));
-    blob_fault = difference_of(compiled, imported, request.plan);
-  } catch (const Error&) {
-    throw;
-  } catch (const std::exception& exception) {
-    blob_fault = translate(exception, "OpenVINO could not export the compiled model").message();
-  }
+  // A blob would hold the weights a second time, and its inputs cannot be made up to prove it.
+  if (is_language) blob_fault = "a language model is compiled when it is loaded";
+  if (!is_language) try {
+      const std::filesystem::path path = request.directory / cache_name;
+      export_blob(compiled, path);
+      const auto mapped = MappedFile::open(path);
+      ov::CompiledModel imported = import_blob(*mapped, compile_options(precision, request.plan.num_threads, false));
+      blob_fault = difference_of(compiled, imported, request.plan);
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception& exception) {
+      blob_fault = translate(exception, "OpenVINO could not export the compiled model").message();
+    }
   if (blob_fault.empty()) {
     part.files.push_back({cache_name, kCacheRole});
     part.facts["cache"] = cache_key(precision);
@@ -487,7 +520,7 @@ std::shared_ptr<const Engine> OpenvinoTarget::load(const LoadRequest& request) c
   if (request.options.num_threads < 0) {
     throw Error(ErrorKind::kUsage, "the number of threads is negative", "--threads", "use 0 for all cores");
   }
-  const Precision precision = request.options.is_exact_fp32 ? Precision::kFp32 : resolved(request.plan.precision);
+  Precision precision = request.options.is_exact_fp32 ? Precision::kFp32 : resolved(request.plan.precision);
   if (auto refusal = check_precision(precision)) {
     throw Error(ErrorKind::kDeviceMissing,
                 "the bundle was built for " + std::string(to_string(precision)) + ", but " + refusal->reason,
@@ -507,9 +540,9 @@ std::shared_ptr<const Engine> OpenvinoTarget::load(const LoadRequest& request) c
   const bool is_language = language != request.facts.end();
   if (is_language) parts.num_table_rows = language->value("num_table_rows", std::int64_t{0});
 
-  ov::AnyMap options = compile_options(precision, request.options.num_threads, request.options.is_exact_fp32);
-  if (is_language) add_language_options(options, precision, request.options);
+  const ov::AnyMap options = compile_options(precision, request.options.num_threads, request.options.is_exact_fp32);
   std::string loaded_from = "engine";
+  std::size_t packed_bytes = 0;
   // An exact session never uses the blob: it may have been made with options that are not exact.
   const CompiledFile* cache_file = find_file(request, kCacheRole, ".blob");
   if (cache_file != nullptr && !request.options.is_exact_fp32) {
@@ -528,7 +561,14 @@ std::shared_ptr<const Engine> OpenvinoTarget::load(const LoadRequest& request) c
     const std::filesystem::path path = request.directory / engine_file->name;
     try {
       const auto model = read_engine_file(path, is_language, parts.inputs, parts.input_ranges, parts.outputs);
-      parts.compiled = compile_model(model, options);
+      if (is_language) {
+        LanguageCompilation result = compile_language_model(model, request.plan.precision, request.options);
+        parts.compiled = std::move(result.compiled);
+        precision = result.precision;
+        packed_bytes = result.packed_bytes;
+      } else {
+        parts.compiled = compile_model(model, options);
+      }
     } catch (const std::exception& exception) {
       throw load_failure(exception, request, path);
     }
@@ -541,6 +581,9 @@ std::shared_ptr<const Engine> OpenvinoTarget::load(const LoadRequest& request) c
                          {"num_threads", parts.compiled.get_property(ov::inference_num_threads)},
                          {"cpu_features", cpu_features().to_string()},
                          {"loaded_from", loaded_from}};
+    if (packed_bytes > 0) {
+      parts.description["packed_linear"] = {{"bytes", packed_bytes}, {"few_tokens", "int8"}, {"many_tokens", "bf16"}};
+    }
     return std::make_shared<const OpenvinoEngine>(std::move(parts));
   } catch (const std::exception& exception) {
     throw translate(exception, "OpenVINO could not load the engine");
