@@ -349,15 +349,15 @@ bool PackedLinear::can_pack(const StoredMatrix& matrix) {
   const std::int64_t group = group_of(matrix.num_columns, matrix.num_groups);
   if (group != 32 && group != 64 && group != 128 && group != 256) return false;
   if (matrix.num_groups == 1) return true;
-  // Below, float16 loses bits.
-  constexpr float kSmallest = 6.2e-5F;
-  return std::all_of(matrix.scales.begin(), matrix.scales.end(),
-                     [&](float scale) {
-                       const float size = std::abs(scale);
-                       return size == 0.0F || (size >= kSmallest && size < kMaxFloat16 / 256.0F);
-                     }) &&
-         std::all_of(matrix.offsets.begin(), matrix.offsets.end(),
-                     [&](float offset) { return std::abs(offset) < kMaxFloat16 / 2.0F; });
+  // Scales are kept in float16, whose smallest step is 2^-24: what a value loses by it must be nothing beside the
+  // largest values of the matrix.
+  const float largest_q = is_4bit(matrix.form) ? 15.0F : 255.0F;
+  float largest_scale = 0.0F;
+  for (const float scale : matrix.scales) largest_scale = std::max(largest_scale, std::abs(scale));
+  float largest_offset = 0.0F;
+  for (const float offset : matrix.offsets) largest_offset = std::max(largest_offset, std::abs(offset));
+  return std::max(largest_scale * largest_q, largest_offset) >= 0x1p-15F * largest_q &&
+         largest_scale * 128.0F + largest_offset < kMaxFloat16;
 }
 
 PackedLinear::PackedLinear(std::span<const StoredMatrix> matrices, Combination combination)

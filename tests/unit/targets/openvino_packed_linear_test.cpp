@@ -172,8 +172,14 @@ TEST(PackedLinear, RefusesWhatItsFormCannotHold) {
   stored = make_matrix(Form::kUint4, 16, 40, 1, false, 1);
   EXPECT_FALSE(PackedLinear::can_pack(stored.matrix)) << "40 columns are no groups of 32";
   stored = make_matrix(Form::kUint4, 16, 96, 3, false, 1);
-  stored.matrix.scales[5] = 1e-6F;
-  EXPECT_FALSE(PackedLinear::can_pack(stored.matrix)) << "float16 has no such scale";
+  stored.matrix.scales[5] = 1e-7F;
+  EXPECT_TRUE(PackedLinear::can_pack(stored.matrix)) << "one group of nothing";
+  for (float& scale : stored.matrix.scales) scale *= 1e-4F;
+  for (float& offset : stored.matrix.offsets) offset *= 1e-4F;
+  EXPECT_FALSE(PackedLinear::can_pack(stored.matrix)) << "float16 has no such scales";
+  stored = make_matrix(Form::kInt8, 16, 96, 3, false, 1);
+  stored.matrix.scales[5] = 600.0F;
+  EXPECT_FALSE(PackedLinear::can_pack(stored.matrix)) << "nor an offset of 76,800";
 }
 
 }  // namespace
