@@ -6,11 +6,10 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <limits>
 #include <string>
 #include <system_error>
 
+#include "base/free_memory.h"
 #include "pajamas/error.h"
 #include "targets/openvino/openvino_library.h"
 #include "targets/openvino/paged_attention.h"
@@ -20,18 +19,6 @@ namespace pajamas::openvino {
 namespace {
 
 std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
-
-/// Memory that a process can still get without the system swapping, in bytes; no limit known: the largest number.
-std::uint64_t available_memory_bytes() {
-  std::ifstream stream("/proc/meminfo");
-  std::string name;
-  std::uint64_t kibibytes = 0;
-  std::string unit;
-  while (stream >> name >> kibibytes && std::getline(stream, unit)) {
-    if (name == "MemAvailable:") return kibibytes * 1024;
-  }
-  return std::numeric_limits<std::uint64_t>::max();
-}
 
 const char* precision_name(const ov::element::Type& type) {
   if (type == ov::element::f32) return "f32";
@@ -99,7 +86,7 @@ PagedKvCache::PagedKvCache(std::shared_ptr<const CachePlan> plan, std::int64_t n
   }
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const auto count = static_cast<std::uint64_t>(num_blocks);
-  const std::uint64_t available = available_memory_bytes();
+  const std::uint64_t available = free_memory_bytes();
   if (count > available / plan_->layout.block_bytes) {
     throw Error(ErrorKind::kDeviceMissing,
                 "a cache of " + std::to_string(num_blocks) + " blocks of " + std::to_string(plan_->layout.block_bytes) +

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <random>
 
@@ -19,6 +21,7 @@
 namespace pajamas {
 namespace {
 
+using openvino::cpu_features;
 using test::DecoderConfig;
 using test::DecoderGraph;
 using test::WeightForm;
@@ -29,6 +32,7 @@ struct Sequence {
   std::vector<std::int64_t> tokens;
   std::vector<std::int32_t> blocks;
   std::int32_t num_done = 0;  ///< Tokens whose keys and values are in the cache.
+  std::int64_t first_position = 0;
 };
 
 /// The inputs of one step.
@@ -43,7 +47,7 @@ struct Step {
       const std::int32_t position = sequence.num_done + i;
       logit_rows.push_back(static_cast<std::int64_t>(input_ids.size()));
       input_ids.push_back(sequence.tokens[static_cast<std::size_t>(position)]);
-      position_ids.push_back(position);
+      position_ids.push_back(sequence.first_position + position);
     }
     past_lens.push_back(sequence.num_done);
     subsequence_begins.push_back(static_cast<std::int32_t>(input_ids.size()));
@@ -260,6 +264,203 @@ INSTANTIATE_TEST_SUITE_P(
                       FormCase{"bias_and_head_norms", with([](auto& c) { c.has_qkv_bias = c.has_qk_norm = true; })},
                       FormCase{"one_layer", with([](auto& c) { c.num_layers = 1; })}),
     [](const auto& form) { return std::string(form.param.name); });
+
+TEST_F(OpenvinoLanguageTest, ABlockCopiedIsTheSamePast) {
+  const DecoderGraph decoder({});
+  start(decoder.model(), 8);
+  Sequence a{random_tokens(40, 97, 1), {6, 3}};
+  const auto expected = decoder.logits(a.tokens);
+  Step prefill;
+  prefill.add(a, 39);
+  run(prefill);
+  cache_->copy_block(6, 0);
+  cache_->copy_block(3, 7);
+  cache_->copy_block(7, 7);
+  Sequence b = a;
+  b.blocks = {0, 7};
+  Step step;
+  step.add(b, 1);
+  EXPECT_LT(difference(run(step), rows_of(expected, 97, 39, 40)), kExact);
+  EXPECT_THROW(cache_->copy_block(8, 0), Error);
+  EXPECT_THROW(cache_->copy_block(0, -1), Error);
+}
+
+TEST_F(OpenvinoLanguageTest, CachesOfEveryPrecisionKeepThePast) {
+  const DecoderGraph decoder(with([](auto& c) { c.head_dim = 32; }));
+  compile(decoder.model());
+  options_.is_exact_fp32 = false;
+  const std::pair<KvPrecision, double> cases[] = {
+      {KvPrecision::kFp32, 0.002}, {KvPrecision::kFp16, 0.005}, {KvPrecision::kUint8, 0.08}};
+  std::size_t bytes = SIZE_MAX;
+  for (const auto& [precision, tolerance] : cases) {
+    options_.kv_precision = precision;
+    load();
+    cache_ = engine_->new_kv_cache(4);
+    session_->set_kv_cache(cache_);
+    EXPECT_LT(cache_->layout().block_bytes, bytes);
+    bytes = cache_->layout().block_bytes;
+    EXPECT_EQ(cache_->layout().block_size_tokens, 32);
+    Sequence a{random_tokens(70, 97, 1), {2, 0, 1}};
+    const auto expected = decoder.logits(a.tokens);
+    Step prefill;
+    prefill.add(a, 65);
+    EXPECT_LT(difference(run(prefill), rows_of(expected, 97, 0, 65)), tolerance);
+    for (std::size_t t = 65; t < 70; ++t) {
+      Step step;
+      step.add(a, 1);
+      EXPECT_LT(difference(run(step), rows_of(expected, 97, t, t + 1)), tolerance);
+    }
+  }
+}
+
+TEST_F(OpenvinoLanguageTest, AutoPacksWeightsOfFourBits) {
+  if (!cpu_features().has_avx512_vnni) GTEST_SKIP() << "this processor has no AVX512-VNNI";
+  plan_.precision = Precision::kAuto;
+  options_.is_exact_fp32 = false;
+  const DecoderGraph decoder(with([](auto& c) {
+    c.linear = WeightForm::kUint4Group;
+    c.embedding = WeightForm::kInt8Row;
+    c.has_qkv_bias = true;
+    c.num_layers = 1;
+  }));
+  start(decoder.model(), 4);
+  ASSERT_TRUE(engine_->describe().contains("packed_linear")) << engine_->describe().dump();
+  EXPECT_EQ(part_.facts.count("cache"), 0U);
+  Sequence a{random_tokens(60, 97, 1), {2, 1}};
+  const auto expected = decoder.logits(a.tokens);
+  // Weights are exact, activations of int8 (few tokens) and bfloat16 (many) are not.
+  constexpr double kTolerance = 0.12;
+  Step prefill;
+  prefill.add(a, 50);
+  EXPECT_LT(difference(run(prefill), rows_of(expected, 97, 0, 50)), kTolerance);
+  Step few;
+  few.add(a, 9);
+  EXPECT_LT(difference(run(few), rows_of(expected, 97, 50, 59)), kTolerance);
+  Step decode;
+  decode.add(a, 1);
+  EXPECT_LT(difference(run(decode), rows_of(expected, 97, 59, 60)), kTolerance);
+
+  options_.is_exact_fp32 = true;
+  load();
+  EXPECT_FALSE(engine_->describe().contains("packed_linear"));
+}
+
+TEST_F(OpenvinoLanguageTest, AnglesStayExactAtHighPositions) {
+  if (!cpu_features().is_bf16_native()) GTEST_SKIP() << "this processor has no bfloat16 instructions";
+  plan_.precision = Precision::kBf16;
+  options_.is_exact_fp32 = false;
+  const DecoderGraph decoder(with([](auto& c) {
+    c.num_layers = 1;
+    c.head_dim = 64;
+  }));
+  start(decoder.model(), 4);
+  // An angle of bfloat16 would be off by up to 64 radians there.
+  for (const std::int64_t position : {0, 1000, 32'003}) {
+    Sequence a{random_tokens(40, 97, 1), {2, 1}, 0, position};
+    const auto expected = decoder.logits(a.tokens, position);
+    Step step;
+    step.add(a, 40);
+    EXPECT_LT(difference(run(step), expected), 0.15) << "position " << position;
+  }
+}
+
+TEST_F(OpenvinoLanguageTest, InputsThatWouldLeadAstrayAreNamed) {
+  const DecoderGraph decoder(with([](auto& c) { c.num_layers = 1; }));
+  compile(decoder.model());
+  load();
+  Sequence a{random_tokens(40, 97, 1), {3, 1}};
+  Sequence b{random_tokens(40, 97, 2), {0}};
+  Step good;
+  good.add(a, 33);
+  good.add(b, 2);
+  give(good);
+  EXPECT_THAT(([&] {
+                try {
+                  session_->run();
+                } catch (const Error& error) {
+                  return std::string(error.what());
+                }
+                return std::string();
+              })(),
+              HasSubstr("no key/value cache"));
+  cache_ = engine_->new_kv_cache(4);
+  session_->set_kv_cache(cache_);
+  const std::vector<float> expected = run(good);
+
+  const auto message = [&](const std::function<void(Step&)>& change) {
+    Step bad = good;
+    change(bad);
+    try {
+      run(bad);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kBadInput) << error.what();
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  EXPECT_THAT(message([](Step& s) { s.input_ids[4] = 97; }), HasSubstr("token 4 has the id 97"));
+  EXPECT_THAT(message([](Step& s) { s.input_ids[4] = -1; }), HasSubstr("id -1"));
+  EXPECT_THAT(message([](Step& s) { s.block_indices[1] = 4; }), HasSubstr("entry 1 is block 4"));
+  EXPECT_THAT(message([](Step& s) { s.block_indices[1] = -1; }), HasSubstr("block -1"));
+  EXPECT_THAT(message([](Step& s) { s.subsequence_begins = {0, 33, 34}; }), HasSubstr("ends with 34"));
+  EXPECT_THAT(message([](Step& s) { s.subsequence_begins = {1, 33, 35}; }), HasSubstr("begins with 1"));
+  EXPECT_THAT(message([](Step& s) { s.subsequence_begins = {0, 36, 35}; }), HasSubstr("sequence 1"));
+  EXPECT_THAT(message([](Step& s) { s.subsequence_begins = {0, 35, 35}; }), HasSubstr("no token"));
+  EXPECT_THAT(message([](Step& s) {
+                s.subsequence_begins = s.block_indices_begins = {0, 35};
+              }),
+              HasSubstr("2 entries for 2"));
+  EXPECT_THAT(message([](Step& s) { s.block_indices_begins = {0, 3, 2}; }), HasSubstr("backwards"));
+  EXPECT_THAT(message([](Step& s) { s.block_indices_begins = {0, 1, 3}; }), HasSubstr("its 1 blocks hold 32"));
+  EXPECT_THAT(message([](Step& s) { s.past_lens[1] = 31; }), HasSubstr("sequence 1 would have 33"));
+  EXPECT_THAT(message([](Step& s) { s.past_lens[1] = -1; }), HasSubstr("-1 past"));
+  EXPECT_THAT(message([](Step& s) { s.past_lens[1] = INT32_MAX; }), HasSubstr("sequence 1"));
+  EXPECT_THAT(message([](Step& s) { s.max_context_len = 34; }), HasSubstr("longest sequence has 33"));
+  EXPECT_THAT(message([](Step& s) { s.logit_rows[2] = 35; }), HasSubstr("row 35 of 35"));
+  EXPECT_THAT(message([](Step& s) { s.logit_rows[2] = -1; }), HasSubstr("row -1"));
+  EXPECT_THAT(message([](Step& s) { s.position_ids.pop_back(); }), HasSubstr("num_tokens"));
+  EXPECT_THAT(message([](Step& s) {
+                s.past_lens.clear();
+                s.subsequence_begins = s.block_indices_begins = {0};
+              }),
+              HasSubstr("no sequence"));
+  // The session works after all these, and the cache holds what it held.
+  EXPECT_EQ(run(good), expected);
+}
+
+TEST_F(OpenvinoLanguageTest, CachesOfOtherEnginesAndOfNoSizeAreRefused) {
+  const DecoderGraph decoder(with([](auto& c) { c.num_layers = 1; }));
+  start(decoder.model(), 1);
+  const std::shared_ptr<KvCache> other = cache_;
+  EXPECT_THROW(engine_->new_kv_cache(0), Error);
+  try {
+    engine_->new_kv_cache(std::int64_t{1} << 50);
+    ADD_FAILURE() << "a cache of 2^50 blocks";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kDeviceMissing);
+    EXPECT_THAT(error.what(), HasSubstr("does not fit"));
+  }
+  load();
+  EXPECT_THROW(session_->set_kv_cache(other), Error);
+  EXPECT_THROW(session_->set_kv_cache(nullptr), Error);
+}
+
+TEST_F(OpenvinoLanguageTest, GraphsThatTheSessionCouldNotCheckAreRefused) {
+  const auto refusal = [&](const std::function<void(Node&)>& change) {
+    Model model = DecoderGraph(with([](auto& c) { c.num_layers = 1; })).model();
+    for (Node& node : model.graph.nodes) {
+      if (node.op_type == "PagedAttention") change(node);
+    }
+    return target_.supports(model, plan_).reason;
+  };
+  EXPECT_EQ(refusal([](Node&) {}), "");
+  EXPECT_THAT(refusal([](Node& n) { n.set_attribute("softcap", 50.0F); }), HasSubstr("softcap"));
+  EXPECT_THAT(refusal([](Node& n) { n.inputs[3] = "logit_rows"; }), HasSubstr("must be the graph's input 'past_lens'"));
+  EXPECT_THAT(refusal([](Node& n) { n.inputs.pop_back(); }), HasSubstr("7 inputs"));
+  EXPECT_THAT(refusal([](Node& n) { n.set_attribute("num_kv_heads", std::int64_t{3}); }), HasSubstr("no multiple"));
+  EXPECT_THAT(refusal([](Node& n) { n.set_attribute("num_heads", std::int64_t{0}); }), HasSubstr("num_heads"));
+  EXPECT_THAT(refusal([](Node& n) { n.set_attribute("sinks", std::int64_t{1}); }), HasSubstr("'sinks'"));
+}
 
 }  // namespace
 }  // namespace pajamas
