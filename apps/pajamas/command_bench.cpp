@@ -9,6 +9,7 @@
 #include "pajamas/error.h"
 #include "supervise.h"
 #include "toolchain/bench_bundle.h"
+#include "toolchain/bench_generation.h"
 
 namespace pajamas::cli {
 namespace {
@@ -64,11 +65,51 @@ void print(const nlohmann::json& report) {
   }
 }
 
+void print_generation(const nlohmann::json& report) {
+  std::cout << fmt::format("{}, target {}, {}; {} tokens in, {} out; loaded in {:.0f} ms\n",
+                           report["model"].get<std::string>(), report["target"].get<std::string>(),
+                           report["precision"].get<std::string>(), report["input_tokens"].get<std::int64_t>(),
+                           report["output_tokens"].get<std::int64_t>(), report["load_ms"].get<double>());
+  std::cout << "  requests  first token p50 ms  p99 ms  prefill tok/s  decode tok/s\n";
+  for (const auto& row : report["rows"]) {
+    std::cout << fmt::format("  {:8}  {:18.1f}  {:6.1f}  {:13.1f}  {:12.1f}\n", row["concurrency"].get<std::int64_t>(),
+                             row["time_to_first_token_ms"]["p50"].get<double>(),
+                             row["time_to_first_token_ms"]["p99"].get<double>(),
+                             row["prefill_tokens_per_s"].get<double>(), row["decode_tokens_per_s"].get<double>());
+  }
+  const auto& memory = report["memory"];
+  const auto megabytes = [&](const char* key) { return memory[key].get<double>() / 1e6; };
+  std::cout << fmt::format(
+      "  memory    {:.0f} MB resident ({:.0f} peak); engine files {:.0f} MB, cache at most {:.0f} MB\n",
+      megabytes("resident_bytes"), megabytes("peak_resident_bytes"), megabytes("engine_file_bytes"),
+      megabytes("kv_cache_bytes"));
+  for (const auto& warning : report["environment"]["warnings"]) {
+    std::cout << "  note        " << warning.get<std::string>() << '\n';
+  }
+}
+
 struct BenchOptions {
   BenchRequest request;
+  GenerationBenchRequest generation;
   std::string peer;
   long time_limit_s = kTimeLimitSeconds;
 };
+
+int run_generation_bench(BenchOptions& options, Context& context) {
+  GenerationBenchRequest& request = options.generation;
+  request.bundle = options.request.bundle;
+  request.num_threads = options.request.num_threads;
+  request.is_exact_fp32 = options.request.is_exact_fp32;
+  request.progress = context.progress();
+  const nlohmann::json report = bench_generation(request);
+  request.progress = {};
+  if (context.is_json) {
+    print_json(report);
+  } else {
+    print_generation(report);
+  }
+  return 0;
+}
 
 int run_bench(BenchOptions& options, Context& context) {
   BenchRequest& request = options.request;
@@ -81,6 +122,7 @@ int run_bench(BenchOptions& options, Context& context) {
                               "run `pajamas verify` on the bundle, or build it again"})) {
     return *code;
   }
+  if (Bundle::open(request.bundle).manifest().task.generation) return run_generation_bench(options, context);
   request.is_beside_onnxruntime = !peer.empty();
   request.progress = context.progress();
   const nlohmann::json report = bench_bundle(request);
@@ -105,6 +147,21 @@ Command add_bench_command(CLI::App& app, Context& context) {
       ->check(CLI::Range(0.01, 86400.0));
   command->add_option("--peer", options->peer, "Measure a peer in the same run: onnxruntime");
   command->add_flag("--layers", options->request.has_layers, "Also what each fused layer takes (target cuda)");
+  GenerationBenchRequest& generation = options->generation;
+  command->add_option("--concurrency", generation.concurrency, "Language models: requests at once, for example 1,4,8")
+      ->delimiter(',')
+      ->check(CLI::Range(1L, 4096L));
+  command->add_option("--input", generation.num_input_tokens, "Language models: tokens of a prompt (default 512)")
+      ->check(CLI::Range(1L, 1L << 24));
+  command->add_option("--output", generation.num_output_tokens, "Language models: tokens of an answer (default 128)")
+      ->check(CLI::Range(2L, 1L << 24));
+  command->add_option("--repeats", generation.num_repeats, "Language models: runs whose median counts (default 3)")
+      ->check(CLI::Range(1L, 1000L));
+  command
+      ->add_option("--step-tokens", generation.max_step_tokens,
+                   "Language models: tokens computed in one step (default 512)")
+      ->check(CLI::Range(1L, 1L << 20));
+  command->add_option("--kv-precision", generation.kv_precision, "Language models: auto, fp32, fp16 or uint8");
   command->add_flag("--exact-fp32", options->request.is_exact_fp32,
                     "Compute in float32 whatever the bundle's precision");
   add_time_limit_option(*command, options->time_limit_s);

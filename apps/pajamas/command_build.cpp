@@ -77,7 +77,8 @@ Command add_build_command(CLI::App& app, Context& context) {
   std::string target_names;
   for (const Target* target : targets())
     target_names += (target_names.empty() ? "" : ", ") + std::string(target->name());
-  command->add_option("model", options->request.source, "An .onnx file, or a Hugging Face checkpoint folder")
+  command
+      ->add_option("model", options->request.source, "An .onnx file, a GGUF file, or a Hugging Face checkpoint folder")
       ->required();
   command->add_option("--target", plan.target, "Who executes it: " + target_names)->required();
   command->add_option(
@@ -90,7 +91,7 @@ Command add_build_command(CLI::App& app, Context& context) {
                       "Shapes of an input: NAME:SHAPE, or NAME:MIN,OPT,MAX with shapes like 1x3x640x640; repeatable");
   command->add_option("-o,--output", options->output, "Folder of the bundle (default: models/MODEL/TARGET/PRECISION)");
   command->add_option("--name", options->request.model_name, "Model name (default: from the file name)");
-  command->add_option("--task", options->request.hints.task, "detection, classification or embedding");
+  command->add_option("--task", options->request.hints.task, "detection, classification, embedding or generation");
   command->add_option("--head", options->request.hints.head,
                       "How a detector's boxes are read: yolov5, yolov8, yolo_end2end, yolox, rtdetr, ssd, faster_rcnn");
   command->add_option("--labels", options->labels_path, "Text file with one class name a line");
@@ -103,6 +104,12 @@ Command add_build_command(CLI::App& app, Context& context) {
                     "Keep a bundle whose proof failed; its manifest says so");
   command->add_option("--timing-cache", options->request.timing_cache,
                       "File of measured kernel times to use and to add to (target cuda): the same kernels every time");
+  command
+      ->add_option("--context", plan.context_length,
+                   "Language models: most tokens of prompt and answer together (default: the model's own)")
+      ->check(CLI::Range(1L, 1L << 32));
+  command->add_option("--calibration", options->request.calibration,
+                      "Language models: a text file for int4-awq, and to measure what quantisation costs");
   add_time_limit_option(*command, options->time_limit_s);
   command->add_option("--memory-limit", options->memory_limit_gb, "Gigabytes the builder may take (default: no limit)")
       ->check(CLI::Range(0.0, 1e6));

@@ -1,6 +1,7 @@
 // pajamas verify: proves again that a bundle computes what its source computes.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "bundle/bundle.h"
@@ -14,10 +15,42 @@ namespace {
 
 struct VerifyOptions {
   std::filesystem::path bundle;
+  BundleTextRequest text;
   std::string source;
   ProveOptions prove;
   long time_limit_s = kTimeLimitSeconds;
 };
+
+int run_verify_text(VerifyOptions& options, const std::optional<std::filesystem::path>& source, Context& context) {
+  BundleTextRequest& request = options.text;
+  if (request.windows.stride_tokens == 0)
+    request.windows.stride_tokens = std::max<std::int64_t>(request.windows.context_tokens / 2, 1);
+  if (request.windows.stride_tokens > request.windows.context_tokens) {
+    throw Error(ErrorKind::kUsage, "the stride is longer than the window, so tokens would be left out", "--stride",
+                "choose a stride of at most --context");
+  }
+  const MeasuredText measured = measure_bundle_on_text(Bundle::open(options.bundle), source, request, options.prove);
+  options.prove.progress = {};
+  const TextQuality& quality = measured.quality;
+  if (context.is_json) {
+    nlohmann::json json = to_json(quality);
+    if (!measured.note.empty()) json["note"] = measured.note;
+    print_json({{"bundle", options.bundle.string()}, {"text", request.text.string()}, {"text_quality", json}});
+    return 0;
+  }
+  std::cout << fmt::format("perplexity {:.4f} on {} tokens of {} ({} predicted; windows of {}, stride {})\n",
+                           quality.perplexity, quality.num_tokens, request.text.string(), quality.num_predicted,
+                           quality.context_tokens, quality.stride_tokens);
+  if (quality.has_reference) {
+    std::cout << fmt::format(
+        "the model it was built from: perplexity {:.4f} ({:+.2f} %), mean KL divergence {:.5f} nats, "
+        "same most probable token {:.2f} %\n",
+        quality.reference_perplexity, 100 * (quality.perplexity / quality.reference_perplexity - 1), quality.mean_kl,
+        100 * quality.top1_agreement);
+  }
+  if (!measured.note.empty()) std::cout << "note: " << measured.note << '\n';
+  return 0;
+}
 
 int run_verify(VerifyOptions& options, Context& context) {
   if (const auto code =
@@ -28,6 +61,7 @@ int run_verify(VerifyOptions& options, Context& context) {
   std::optional<std::filesystem::path> source;
   if (!options.source.empty()) source = options.source;
   options.prove.progress = context.progress();
+  if (!options.text.text.empty()) return run_verify_text(options, source, context);
   const auto proofs = prove_bundle(Bundle::open(options.bundle), source, options.prove);
   options.prove.progress = {};
   bool is_passed = true;
@@ -58,6 +92,20 @@ Command add_verify_command(CLI::App& app, Context& context) {
   command->add_option("--source", options->source, "The model (default: where it was read from at the build)");
   command->add_option("--images", options->prove.images, "Pictures to compare on, beside random inputs")
       ->delimiter(',');
+  command->add_option("--text", options->text.text,
+                      "Language models: measure perplexity on this text, and agreement with the source");
+  command->add_option("--context", options->text.windows.context_tokens, "Tokens of a window of --text (default 512)")
+      ->check(CLI::Range(2L, 1L << 24));
+  options->text.windows.stride_tokens = 0;
+  command
+      ->add_option("--stride", options->text.windows.stride_tokens,
+                   "Tokens between the windows of --text (default: half a window)")
+      ->check(CLI::Range(1L, 1L << 24));
+  command->add_option("--max-text-tokens", options->text.windows.max_tokens, "How much of --text (default: all)")
+      ->check(CLI::Range(2L, 1L << 40));
+  command->add_flag("!--no-reference", options->text.has_reference, "Do not compare with the source on --text");
+  command->add_flag("--exact-fp32", options->text.is_exact_fp32, "The engine at float32, with --text");
+  command->add_option("--kv-precision", options->text.kv_precision, "auto, fp32, fp16 or uint8, with --text");
   command->add_flag("--per-layer", options->prove.is_per_layer, "Compare inner values and name the first bad layer");
   command->add_option("--seed", options->prove.seed, "Seed of the random inputs (default 1)");
   add_time_limit_option(*command, options->time_limit_s);

@@ -6,6 +6,15 @@
 
 namespace pajamas {
 
+KvPrecision parse_kv_precision(std::string_view name) {
+  if (name == "auto") return KvPrecision::kAuto;
+  if (name == "fp32") return KvPrecision::kFp32;
+  if (name == "fp16") return KvPrecision::kFp16;
+  if (name == "uint8") return KvPrecision::kUint8;
+  throw Error(ErrorKind::kUsage, "'" + std::string(name) + "' is no precision of a key/value cache", "kv_precision",
+              "use auto, fp32, fp16 or uint8");
+}
+
 nlohmann::json Session::layer_times() {
   throw Error(ErrorKind::kUnsupported, "this target does not tell what each layer takes", "--layers",
               "build the model with --target cuda");

@@ -74,6 +74,9 @@ enum class KvPrecision {
   kUint8,
 };
 
+/// "auto", "fp32", "fp16", "uint8"; throws Error{kUsage} for another name.
+KvPrecision parse_kv_precision(std::string_view name);
+
 /// How a loaded engine shall run.
 struct SessionOptions {
   int num_threads = 0;         ///< CPU threads; 0: the target's default (all cores).

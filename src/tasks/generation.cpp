@@ -16,15 +16,6 @@
 namespace pajamas {
 namespace {
 
-KvPrecision parse_kv_precision(const std::string& name) {
-  if (name == "auto") return KvPrecision::kAuto;
-  if (name == "fp32") return KvPrecision::kFp32;
-  if (name == "fp16") return KvPrecision::kFp16;
-  if (name == "uint8") return KvPrecision::kUint8;
-  throw Error(ErrorKind::kUsage, "'" + name + "' is no precision of a key/value cache", "kv_precision",
-              "known: auto, fp32, fp16, uint8");
-}
-
 SessionOptions engine_options(const GeneratorOptions& options) {
   SessionOptions session = session_options(options.num_threads);
   session.is_exact_fp32 = options.is_exact_fp32;

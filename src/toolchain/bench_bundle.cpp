@@ -89,17 +89,6 @@ Tensor bench_tensor(const TensorInfo& info, const Shape& shape, std::mt19937& ra
   return tensor;
 }
 
-void require_proof(const ManifestPart& part, const Bundle& bundle) {
-  std::string summary = "no proof";
-  if (!part.proof.is_null()) {
-    const JsonReader proof(part.proof, (bundle.directory() / kManifestFileName).string(), "proof");
-    if (proof.boolean_or("is_passed", false)) return;
-    summary = proof.string_or("summary", "no summary");
-  }
-  throw Error(ErrorKind::kUnsupported, "the bundle's proof did not pass, so its speed means nothing: " + summary,
-              bundle.directory().string(), "run `pajamas verify`, and build the bundle again");
-}
-
 /// Refuses when an output of the engine and the peer's differ past the tolerance of the engine's precision.
 nlohmann::json compare_outputs(const Engine& engine, const Session& session, const Engine& peer,
                                const Session& peer_session) {
@@ -125,11 +114,22 @@ nlohmann::json compare_outputs(const Engine& engine, const Session& session, con
 
 }  // namespace
 
+void require_passed_proof(const ManifestPart& part, const Bundle& bundle) {
+  std::string summary = "no proof";
+  if (!part.proof.is_null()) {
+    const JsonReader proof(part.proof, (bundle.directory() / kManifestFileName).string(), "proof");
+    if (proof.boolean_or("is_passed", false)) return;
+    summary = proof.string_or("summary", "no summary");
+  }
+  throw Error(ErrorKind::kUnsupported, "the bundle's proof did not pass, so its speed means nothing: " + summary,
+              bundle.directory().string(), "run `pajamas verify`, and build the bundle again");
+}
+
 nlohmann::json bench_bundle(const BenchRequest& request) {
   const Bundle bundle = Bundle::open(request.bundle);
   const Manifest& manifest = bundle.manifest();
   const ManifestPart& part = request.part.empty() ? manifest.parts.front() : manifest.part(request.part);
-  require_proof(part, bundle);
+  require_passed_proof(part, bundle);
   const BuildPlan plan =
       parse_build_plan(JsonReader(manifest.plan, (bundle.directory() / kManifestFileName).string(), "plan"));
 

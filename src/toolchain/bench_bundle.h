@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/cancel.h"
+#include "bundle/bundle.h"
 
 namespace pajamas {
 
@@ -26,5 +27,8 @@ struct BenchRequest {
 /// Measures and describes. Refuses (Error{kUnsupported}) a bundle whose proof failed, and outputs that differ from the
 /// peer's past tolerance: a fast wrong answer is not a result. Throws as Bundle::open and load_engine do.
 nlohmann::json bench_bundle(const BenchRequest& request);
+
+/// Throws Error{kUnsupported} unless the part's proof passed: the speed of a wrong engine means nothing.
+void require_passed_proof(const ManifestPart& part, const Bundle& bundle);
 
 }  // namespace pajamas

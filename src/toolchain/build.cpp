@@ -7,10 +7,12 @@
 #include "base/log.h"
 #include "bundle/bundle.h"
 #include "graph/inline_functions.h"
+#include "graph/passes/expand_paged_attention.h"
 #include "pajamas/error.h"
 #include "targets/registry.h"
 #include "tasks/registry.h"
 #include "toolchain/import.h"
+#include "toolchain/language_part.h"
 #include "toolchain/prove_bundle.h"
 #include "toolchain/version.h"
 
@@ -89,6 +91,10 @@ void require_proof(const Proof& proof, const BuildRequest& request, const std::s
 LoweredModel lower(const Model& model, const Target& target, const BuildPlan& plan, const Progress& progress) {
   LoweredModel lowered{model, {}};
   PassOptions options;
+  if (has_paged_attention(model)) {
+    options.folding.keeps_half_weights = true;
+    options.removes_duplicates = false;  // It would read gigabytes of weights that no definition writes twice.
+  }
   switch (target.graph_precision(plan)) {
     case Precision::kFp16: options.float_type = DType::kFloat16; break;
     case Precision::kBf16: options.float_type = DType::kBfloat16; break;
@@ -133,13 +139,79 @@ nlohmann::json to_json(const PassLog& log) {
 
 namespace {
 
+/// Most tokens of the calibration text that are read: enough for stable activation statistics and perplexity.
+constexpr std::size_t kMaxCalibrationTokens = 4096;
+constexpr std::uint64_t kMaxCalibrationBytes = 64ULL << 20;
+
+/// Tokens of the calibration text, or of none.
+std::vector<std::int64_t> calibration_tokens(const BuildRequest& request, const std::optional<Tokenizer>& tokenizer) {
+  if (request.calibration.empty()) return {};
+  if (!tokenizer) {
+    throw Error(ErrorKind::kUnsupported, "the model has no tokenizer, so text cannot be read", "--calibration",
+                "leave --calibration out");
+  }
+  std::vector<std::int64_t> tokens = tokens_of(*tokenizer, read_file(request.calibration, kMaxCalibrationBytes));
+  if (tokens.size() < 64) {
+    throw Error(ErrorKind::kBadInput, "has only " + std::to_string(tokens.size()) + " tokens",
+                request.calibration.string(), "give a text of some pages");
+  }
+  if (tokens.size() > kMaxCalibrationTokens) tokens.resize(kMaxCalibrationTokens);
+  return tokens;
+}
+
+/// Proof of a language model too large for one of the whole: its first layers, compiled by themselves.
+Proof prove_first_layers(LanguageProofInputs inputs, const ProvableLayers& layers, const std::string& part,
+                         const BuildPlan& plan, const Progress& progress) {
+  const Target& target = find_target(plan.target);
+  const Model stored = first_layers(*inputs.stored, layers.num_provable);
+  const LoweredModel lowered = lower(stored, target, plan, progress);
+  // Never committed: it goes when this returns, or with the process that watches this one.
+  const StagedDirectory folder(fs::temp_directory_path() / "pajamas-proof");
+  const CompiledPart compiled = target.compile({lowered.model, plan, part, folder.path(), progress});
+  inputs.stored = &stored;
+  inputs.lowered = &lowered.model;
+  inputs.engine = load_compiled(folder.path(), part, compiled, plan, false);
+  if (inputs.engine) inputs.exact_engine = load_compiled(folder.path(), part, compiled, plan, true);
+  Proof proof = prove_language_part(inputs, plan, progress);
+  const std::string note = "Proven with the first " + std::to_string(layers.num_provable) + " of " +
+                           std::to_string(layers.num_layers) +
+                           " layers and the output layer, because the whole would need more memory than the build may "
+                           "take (--memory-limit).";
+  proof.not_shown.push_back(note);
+  proof.summary += " " + note;
+  return proof;
+}
+
+/// Proof of a language model, and what its quantisation cost on text.
+Proof prove_language_model(const LanguageProofInputs& inputs, const BuildRequest& request, const BuildPlan& plan,
+                           const std::vector<std::int64_t>& calibration, nlohmann::json& quality) {
+  Proof proof = prove_language_part(inputs, plan, request.progress);
+  if (plan.weights == WeightFormat::kAsStored || !inputs.engine || calibration.empty()) return proof;
+  const MeasuredText measured =
+      measure_on_text(inputs.engine, inputs.original, calibration, {}, plan.num_threads, request.progress);
+  quality = to_json(measured.quality);
+  if (!measured.note.empty()) quality["note"] = measured.note;
+  return proof;
+}
+
 /// Lowers, compiles and proves one part into `folder`, and describes it in `result`.
 void build_part(const ImportedPart& part, const ImportedModel& imported, const BuildRequest& request,
                 const BuildPlan& plan, const fs::path& folder, StepClock& clock, BuildResult& result) {
   const Progress& progress = request.progress;
   const Target& target = find_target(plan.target);
   progress.step("Simplifying the graph");
-  LoweredModel lowered = clock.timed("passes", [&] { return lower(part.model, target, plan, progress); });
+  const bool is_language = has_paged_attention(part.model);
+  Model source = part.model;
+  std::optional<Tokenizer> tokenizer;
+  std::vector<std::int64_t> calibration;
+  StoredWeights stored;
+  if (is_language) {
+    tokenizer = tokenizer_of(imported);
+    calibration = calibration_tokens(request, tokenizer);
+    stored =
+        clock.timed("weights", [&] { return store_weights(source, plan, folder, part.name, calibration, progress); });
+  }
+  LoweredModel lowered = clock.timed("passes", [&] { return lower(source, target, plan, progress); });
   for (const PassReport& report : lowered.log.reports) {
     for (const std::string& note : report.notes) result.notes.push_back(part.name + ": " + note);
   }
@@ -148,12 +220,29 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
                 support.remedy);
   }
   const CompiledPart compiled = clock.timed("compile", [&] {
-    return target.compile({lowered.model, plan, part.name, folder, progress, request.timing_cache});
+    return target.compile({lowered.model, plan, part.name, folder, progress, request.timing_cache, stored.file});
   });
   if (imported.task.name != "none") {
     find_task(imported.task.name).check(imported.task, part.name, compiled.inputs, compiled.outputs);
   }
+  nlohmann::json quality;
   const Proof proof = clock.timed("verify", [&] {
+    if (is_language) {
+      LanguageProofInputs inputs;
+      inputs.original = &part.model;
+      inputs.stored = &source;
+      inputs.lowered = &lowered.model;
+      inputs.tokenizer = tokenizer;
+      if (imported.task.generation) {
+        inputs.vocab_size = imported.task.generation->vocab_size;
+        inputs.context_length = imported.task.generation->context_length;
+      }
+      const ProvableLayers layers = provable_layers(source.graph, plan);
+      if (!layers.is_all()) return prove_first_layers(inputs, layers, part.name, plan, progress);
+      inputs.engine = load_compiled(folder, part.name, compiled, plan, false);
+      if (inputs.engine) inputs.exact_engine = load_compiled(folder, part.name, compiled, plan, true);
+      return prove_language_model(inputs, request, plan, calibration, quality);
+    }
     PartToProve to_prove;
     to_prove.name = part.name;
     to_prove.source = &part.model;
@@ -177,7 +266,9 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
   described.outputs = describe(compiled.outputs);
   described.target_facts = compiled.facts;
   described.target_facts["passes"] = to_json(lowered.log);
+  if (is_language) described.target_facts["weights"] = to_json(stored.report);
   described.proof = proof.to_json();
+  if (!quality.is_null()) described.proof["text_quality"] = quality;
   result.manifest.parts.push_back(std::move(described));
 }
 

@@ -23,8 +23,10 @@ struct BuildRequest {
   std::string model_name;                       ///< Empty: from the source's name.
   std::optional<std::filesystem::path> output;  ///< The bundle's folder; empty: models/<model>/<target>/<precision>.
   std::vector<std::filesystem::path> images;    ///< Real inputs for the proof, beside the seeded ones.
-  bool is_unproven_accepted = false;            ///< Keep a bundle whose proof failed; the manifest says so.
-  bool is_per_layer = false;                    ///< The proof compares inner values too.
+  /// Text for language models: activations for int4-awq, and what quantisation cost is measured on it. Empty: none.
+  std::filesystem::path calibration = {};
+  bool is_unproven_accepted = false;  ///< Keep a bundle whose proof failed; the manifest says so.
+  bool is_per_layer = false;          ///< The proof compares inner values too.
   /// Measured times to use and to add to (CompileRequest::timing_cache); refused for targets that time nothing.
   std::filesystem::path timing_cache = {};
   Progress progress;

@@ -124,20 +124,112 @@ Proof prove_part(const PartToProve& part, const BuildPlan& plan, const TaskFacts
   return prove(request);
 }
 
+namespace {
+
+/// The model that the bundle was built from, imported as the build did.
+ImportedModel import_source(const Bundle& bundle, const fs::path& path, const BuildPlan& plan,
+                            const Progress& progress) {
+  ImportHints hints;
+  const JsonReader source(bundle.manifest().source, (bundle.directory() / kManifestFileName).string(), "source");
+  if (source.has("hints")) {
+    hints.task = source.member("hints").string_or("task", "");
+    hints.head = source.member("hints").string_or("head", "");
+  }
+  hints.context_length = plan.context_length;
+  hints.scratch_directory = fs::temp_directory_path();
+  return import_model(path, hints, progress);
+}
+
+BuildPlan plan_of(const Bundle& bundle) {
+  return parse_build_plan(
+      JsonReader(bundle.manifest().plan, (bundle.directory() / kManifestFileName).string(), "plan"));
+}
+
+std::optional<Tokenizer> bundle_tokenizer(const Bundle& bundle) {
+  for (const BundleFile& file : bundle.manifest().files) {
+    if (file.role != "tokenizer") continue;
+    return Tokenizer::parse(bundle.open_checked(file)->bytes(), (bundle.directory() / file.name).string());
+  }
+  return std::nullopt;
+}
+
+Proof prove_language_bundle_part(const Bundle& bundle, const PartToProve& part, BuildPlan plan,
+                                 const GenerationFacts& facts, const ProveOptions& options) {
+  plan.num_threads = options.num_threads;
+  LanguageProofInputs inputs;
+  inputs.original = part.source;
+  // Quantised weights stand in the bundle only; what they cost is measured on text.
+  inputs.stored = plan.weights == WeightFormat::kAsStored ? part.source : part.lowered;
+  inputs.lowered = part.lowered;
+  inputs.engine = part.engine;
+  inputs.exact_engine = part.exact_engine;
+  inputs.engine_absence = part.engine_absence;
+  inputs.tokenizer = bundle_tokenizer(bundle);
+  inputs.vocab_size = facts.vocab_size;
+  inputs.context_length = facts.context_length;
+  return prove_language_part(inputs, plan, options.progress);
+}
+
+}  // namespace
+
+MeasuredText measure_bundle_on_text(const Bundle& bundle, const std::optional<fs::path>& source,
+                                    const BundleTextRequest& request, const ProveOptions& options) {
+  const Manifest& manifest = bundle.manifest();
+  if (!manifest.task.generation) {
+    throw Error(ErrorKind::kUnsupported,
+                "is no language model, so it predicts no text: its task is " + manifest.task.name,
+                bundle.directory().string(), "leave --text out");
+  }
+  const GenerationFacts& facts = *manifest.task.generation;
+  const std::optional<Tokenizer> tokenizer = bundle_tokenizer(bundle);
+  if (!tokenizer) {
+    throw Error(ErrorKind::kBadInput, "the bundle has no tokenizer", bundle.directory().string(), "build it again");
+  }
+  constexpr std::uint64_t kMaxTextBytes = 256ULL << 20;
+  std::vector<std::int64_t> tokens = tokens_of(*tokenizer, read_file(request.text, kMaxTextBytes));
+  if (request.windows.max_tokens > 0 && tokens.size() > static_cast<std::size_t>(request.windows.max_tokens)) {
+    tokens.resize(static_cast<std::size_t>(request.windows.max_tokens));
+  }
+  if (request.windows.context_tokens > facts.context_length) {
+    throw Error(ErrorKind::kUsage,
+                "windows of " + std::to_string(request.windows.context_tokens) +
+                    " tokens exceed the bundle's context of " + std::to_string(facts.context_length),
+                "--context", "choose a shorter one");
+  }
+  SessionOptions session;
+  session.num_threads = options.num_threads;
+  session.is_exact_fp32 = request.is_exact_fp32;
+  session.kv_precision = parse_kv_precision(request.kv_precision);
+  const auto engine = load_engine(bundle, facts.part, session);
+  std::optional<ImportedModel> imported;
+  std::string note;
+  if (request.has_reference) {
+    try {
+      imported = import_source(bundle, find_source(bundle, source), plan_of(bundle), options.progress);
+    } catch (const Error& error) {
+      if (source || error.kind() == ErrorKind::kCancelled) throw;
+      note = std::string("not compared with the model it was built from: ") + error.what();
+    }
+  }
+  const Model* original = nullptr;
+  if (imported) {
+    for (const ImportedPart& part : imported->parts) {
+      if (part.name == facts.part) original = &part.model;
+    }
+  }
+  MeasuredText measured =
+      measure_on_text(engine, original, tokens, request.windows, options.num_threads, options.progress);
+  if (measured.note.empty()) measured.note = note;
+  return measured;
+}
+
 std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<fs::path>& source,
                                     const ProveOptions& options) {
   const Manifest& manifest = bundle.manifest();
   bundle.verify_digests();
   const fs::path source_path = find_source(bundle, source);
-  const std::string manifest_path = (bundle.directory() / kManifestFileName).string();
-  const BuildPlan plan = parse_build_plan(JsonReader(manifest.plan, manifest_path, "plan"));
-  ImportHints hints;
-  const JsonReader source_json(manifest.source, manifest_path, "source");
-  if (source_json.has("hints")) {
-    hints.task = source_json.member("hints").string_or("task", "");
-    hints.head = source_json.member("hints").string_or("head", "");
-  }
-  const ImportedModel imported = import_model(source_path, hints, options.progress);
+  const BuildPlan plan = plan_of(bundle);
+  const ImportedModel imported = import_source(bundle, source_path, plan, options.progress);
   std::vector<PartProof> proofs;
   for (const ManifestPart& part : manifest.parts) {
     const ImportedPart* source_part = nullptr;
@@ -165,7 +257,11 @@ std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<fs
       to_prove.engine_absence = "it " + absence->message();
       note = absence->where() + " " + absence->message() + "; what to do: " + absence->remedy();
     }
-    proofs.push_back({part.name, prove_part(to_prove, plan, manifest.task, options), std::move(note)});
+    proofs.push_back({part.name,
+                      manifest.task.generation
+                          ? prove_language_bundle_part(bundle, to_prove, plan, *manifest.task.generation, options)
+                          : prove_part(to_prove, plan, manifest.task, options),
+                      std::move(note)});
   }
   return proofs;
 }

@@ -12,6 +12,7 @@
 #include "base/cancel.h"
 #include "bundle/bundle.h"
 #include "engine/target.h"
+#include "toolchain/language_part.h"
 #include "verify/proof.h"
 
 namespace pajamas {
@@ -54,5 +55,18 @@ struct PartProof {
 };
 std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<std::filesystem::path>& source,
                                     const ProveOptions& options);
+
+/// What `verify --text` measures.
+struct BundleTextRequest {
+  std::filesystem::path text;  ///< UTF-8.
+  TextWindows windows;
+  bool has_reference = true;   ///< Compare with the model that the bundle was built from, where it is there and fits.
+  bool is_exact_fp32 = false;  ///< The engine at float32.
+  std::string kv_precision = "auto";
+};
+/// Perplexity of a language bundle on a text. Throws Error{kUnsupported} for a bundle of another task, Error{kBadInput}
+/// for a text that cannot be read or has fewer than two tokens, and as load_engine.
+MeasuredText measure_bundle_on_text(const Bundle& bundle, const std::optional<std::filesystem::path>& source,
+                                    const BundleTextRequest& request, const ProveOptions& options);
 
 }  // namespace pajamas

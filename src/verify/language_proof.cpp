@@ -38,8 +38,17 @@ std::string implementation_of(const Engine& engine) {
   return description.value("target", "engine") + (library.empty() ? "" : " " + library);
 }
 
+/// What an engine is judged as: its own precision, or bfloat16 where the linear layers compute with 8-bit activations,
+/// whose steps (2^-8 of the largest of a row) are the roundings of bfloat16.
+Precision arithmetic_of(const Engine& engine) {
+  const nlohmann::json description = engine.describe();
+  if (description.contains("packed_linear")) return Precision::kBf16;
+  return parse_precision(description.value("precision", "fp32"));
+}
+
 template <typename Run>
 ProvenCandidate judged(ProvenCandidate candidate, const std::vector<Tensor>& expected, const Run& run) {
+  candidate.operator_class = OperatorClass::kLogits;
   candidate.tolerance = tolerance(candidate.precision, candidate.operator_class);
   try {
     for (std::size_t i = 0; i < expected.size(); ++i) {
@@ -67,7 +76,7 @@ ProvenCandidate engine_candidate(const LanguageProofRequest& request, const std:
                    ", prefill in chunks of " + std::to_string(kChunkTokens) + " tokens and the last " +
                    std::to_string(request.num_decoded) + " decoded one by one through its cache";
   candidate.implementation = implementation_of(*engine);
-  candidate.precision = is_exact ? Precision::kFp32 : parse_precision(engine->describe().value("precision", "fp32"));
+  candidate.precision = is_exact ? Precision::kFp32 : arithmetic_of(*engine);
   std::int64_t longest = 1;
   for (const auto& sequence : request.sequences)
     longest = std::max(longest, static_cast<std::int64_t>(sequence.size()));

@@ -29,14 +29,14 @@ LanguageReference load_language_reference(const Model& expanded, int num_threads
 struct LanguageProofRequest {
   const Model& source;   ///< Expanded graph before the passes (behind quantisation, where there is one).
   const Model& lowered;  ///< Expanded graph of what the target was given.
-  std::shared_ptr<const Engine> engine;        ///< At the bundle's precision; null where it cannot run here.
-  std::shared_ptr<const Engine> exact_engine;  ///< The same at float32; may be null.
-  std::string engine_absence;                  ///< Why `engine` is null.
+  std::shared_ptr<const Engine> engine{};        ///< At the bundle's precision; null where it cannot run here.
+  std::shared_ptr<const Engine> exact_engine{};  ///< The same at float32; may be null.
+  std::string engine_absence{};                  ///< Why `engine` is null.
   /// Token sequences, each of one token or more. Of each the last few are decoded one by one.
-  std::vector<std::vector<std::int64_t>> sequences;
+  std::vector<std::vector<std::int64_t>> sequences{};
   std::int64_t num_decoded = 4;
   int num_threads = 0;
-  Progress progress;
+  Progress progress{};
 };
 
 /// Throws as prove().

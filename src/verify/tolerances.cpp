@@ -56,6 +56,7 @@ const char* to_string(OperatorClass operator_class) noexcept {
     case OperatorClass::kElementwise: return "elementwise";
     case OperatorClass::kReduction: return "reduction";
     case OperatorClass::kNetwork: return "network";
+    case OperatorClass::kLogits: return "logits";
     case OperatorClass::kQuantised: return "quantised";
   }
   return "unknown";
@@ -88,6 +89,15 @@ Tolerance tolerance(Precision precision, OperatorClass operator_class) {
         case OperatorClass::kElementwise: t.relative_l2 = kElementwiseRoundings * kFloat32Rounding; break;
         case OperatorClass::kReduction: t.relative_l2 = kFloat32ReductionRoundings * kFloat32Rounding; break;
         default: t.relative_l2 = 1e-4; break;
+      }
+      if (operator_class == OperatorClass::kLogits) {
+        // A logit near zero is a sum of terms as large as those of the largest logit, and has their roundings. So
+        // the vector is held to ten times less than a network's, and its worst element to the largest one.
+        t.relative_l2 = 1e-5;
+        t.max_to_range = 1e-4;
+        t.min_cosine = 1 - 1e-7;
+        t.reason = "float32 logits within 1e-4 of the largest";
+        break;
       }
       t.max_rel = t.relative_l2;
       t.group_rms_floor = t.relative_l2;

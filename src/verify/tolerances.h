@@ -16,10 +16,11 @@ enum class OperatorClass {
   kElementwise,  ///< One function an element (Add, Exp, Sigmoid): a few roundings.
   kReduction,    ///< Sums of many terms in any order (Conv, MatMul, ReduceMean, Softmax, LayerNormalization).
   kNetwork,      ///< A value inside or at the end of a model: the errors of everything before it.
+  kLogits,       ///< Scores of a language model's vocabulary: one scale a model, and only their differences count.
   kQuantised,    ///< The same in a model with QuantizeLinear: a hair's breadth moves a value to the next step.
 };
 
-/// "copy", "elementwise", "reduction", "network", "quantised".
+/// "copy", "elementwise", "reduction", "network", "logits", "quantised".
 const char* to_string(OperatorClass operator_class) noexcept;
 
 struct Tolerance {

@@ -1,0 +1,233 @@
+// Weights and proofs of language models. See language_part.h.
+#include "toolchain/language_part.h"
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <set>
+#include <utility>
+
+#include "base/free_memory.h"
+#include "graph/passes/expand_paged_attention.h"
+#include "graph/passes/passes.h"
+#include "pajamas/error.h"
+#include "tensor/tensor_file.h"
+#include "verify/language_proof.h"
+
+namespace pajamas {
+namespace fs = std::filesystem;
+namespace {
+
+/// Text of the proof: several scripts, numbers and code, so that tokens of all kinds occur.
+constexpr const char* kProofText =
+    "A build is proven before it is packed: the same tokens go through the engine and through another program, and "
+    "every number that comes out is compared. The first token of an answer depends on the whole prompt, the second on "
+    "the first, and so an error in the cache shows within a few steps.\n\n"
+    "for (int row = 0; row < 128; ++row) { sum += weights[row] * 0.5F; }\n"
+    "Der Speicher hält Schlüssel und Werte; le cache garde les clés; 缓存保存键和值。 Temperature: 21.5 °C, 1,024 "
+    "tokens.";
+
+/// The tensors that count when memory is planned.
+std::uint64_t weight_elements(const Graph& graph) {
+  std::uint64_t count = 0;
+  for (const Initializer& initializer : graph.initializers) {
+    if (initializer.tensor.dtype() != DType::kString && initializer.tensor.shape().rank() >= 2) {
+      count += static_cast<std::uint64_t>(initializer.tensor.num_elements());
+    }
+  }
+  return count;
+}
+
+/// Bytes that ONNX Runtime takes for a graph of so many weights: it widens them to float32 before it runs, and holds
+/// what it read beside it for a while.
+std::uint64_t reference_bytes(const Graph& graph) { return 6 * weight_elements(graph); }
+
+bool fits_reference(const Graph& graph) {
+  const std::uint64_t available = free_memory_bytes();
+  return available == 0 || reference_bytes(graph) <= available / 2;
+}
+
+std::int64_t num_layers_of(const Graph& graph) {
+  return std::count_if(graph.nodes.begin(), graph.nodes.end(),
+                       [](const Node& node) { return node.op_type == "PagedAttention"; });
+}
+
+Model expanded(const Model& model) {
+  Model copy = model;
+  expand_paged_attention(copy);
+  return copy;
+}
+
+std::optional<QuantizedForm> linear_form(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kAsStored: return std::nullopt;
+    case WeightFormat::kInt8: return kInt8PerRow;
+    case WeightFormat::kInt8Group: return kInt8PerGroup;
+    case WeightFormat::kInt4:
+    case WeightFormat::kInt4Awq: return kInt4PerGroup;
+    case WeightFormat::kFp8: return kFloat8PerRow;
+  }
+  return std::nullopt;
+}
+
+std::vector<std::vector<std::int64_t>> proof_sequences(const LanguageProofInputs& inputs) {
+  std::vector<std::int64_t> tokens;
+  if (inputs.tokenizer) {
+    tokens = tokens_of(*inputs.tokenizer, kProofText);
+  } else {
+    std::mt19937_64 random(1);
+    for (int i = 0; i < 120; ++i) {
+      tokens.push_back(static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(inputs.vocab_size)));
+    }
+  }
+  for (std::int64_t& token : tokens) token = std::min(token, inputs.vocab_size - 1);
+  // One token; a few; and all of it, which is cut into chunks.
+  std::vector<std::vector<std::int64_t>> sequences;
+  std::set<std::size_t> sizes = {1, 17, tokens.size()};
+  for (const std::size_t size : sizes) {
+    const std::size_t count = std::min({size, tokens.size(), static_cast<std::size_t>(inputs.context_length)});
+    sequences.emplace_back(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(count));
+  }
+  return sequences;
+}
+
+}  // namespace
+
+std::optional<Tokenizer> tokenizer_of(const ImportedModel& imported) {
+  for (const ImportedFile& file : imported.files) {
+    if (file.role != "tokenizer") continue;
+    if (file.path.empty()) return Tokenizer::parse(std::as_bytes(std::span(file.contents)), file.name);
+    return Tokenizer::read(file.path);
+  }
+  return std::nullopt;
+}
+
+std::vector<std::int64_t> tokens_of(const Tokenizer& tokenizer, const std::string& text) {
+  EncodeOptions options;
+  options.add_special_tokens = true;
+  options.parse_special_tokens = false;
+  const std::vector<std::int32_t> ids = tokenizer.encode(text, options);
+  return {ids.begin(), ids.end()};
+}
+
+StoredWeights store_weights(Model& model, const BuildPlan& plan, const fs::path& folder, const std::string& part,
+                            const std::vector<std::int64_t>& calibration, const Progress& progress) {
+  if (plan.weights == WeightFormat::kInt4Awq && calibration.empty()) {
+    throw Error(ErrorKind::kUsage,
+                "int4-awq scales weights by what text makes of the activations, and there is no text", "--calibration",
+                "give a text file with --calibration, or build with --precision int4");
+  }
+  TensorFile file = TensorFile::create(folder / (part + ".onnx.data"));
+  WeightQuantization options;
+  options.linear = linear_form(plan.weights);
+  if (options.linear && plan.weights != WeightFormat::kFp8) options.table = kInt8PerRow;
+  options.file = &file;
+  options.num_threads = plan.num_threads;
+  StoredWeights stored;
+  stored.report = quantize_weights(model, options, progress);
+  stored.file = file.mapping();
+  return stored;
+}
+
+nlohmann::json to_json(const WeightQuantizationReport& report) {
+  struct Form {
+    std::int64_t count = 0;
+    std::uint64_t bytes = 0;
+  };
+  std::map<std::string, Form> forms;
+  for (const QuantizedWeight& weight : report.weights) {
+    Form& form = forms[weight.after];
+    ++form.count;
+    form.bytes += weight.bytes_after;
+  }
+  nlohmann::json by_form = nlohmann::json::object();
+  for (const auto& [name, form] : forms) by_form[name] = {{"tensors", form.count}, {"bytes", form.bytes}};
+  return {{"bytes_before", report.bytes_before()},
+          {"bytes_after", report.bytes_after()},
+          {"relative_error", report.relative_error()},
+          {"forms", by_form},
+          {"notes", report.pass.notes}};
+}
+
+Proof prove_language_part(const LanguageProofInputs& inputs, const BuildPlan& plan, const Progress& progress) {
+  const Model source = expanded(*inputs.stored);
+  const Model lowered = expanded(*inputs.lowered);
+  LanguageProofRequest request{.source = source, .lowered = lowered};
+  request.engine = inputs.engine;
+  request.exact_engine = inputs.exact_engine;
+  request.engine_absence = inputs.engine_absence;
+  request.sequences = proof_sequences(inputs);
+  request.num_threads = plan.num_threads;
+  request.progress = progress;
+  return prove_language(request);
+}
+
+ProvableLayers provable_layers(const Graph& graph, const BuildPlan& plan) {
+  ProvableLayers layers;
+  layers.num_layers = num_layers_of(graph);
+  std::uint64_t budget = plan.limits.memory_bytes > 0 ? plan.limits.memory_bytes : kLanguageBuildBytes;
+  if (const std::uint64_t available = free_memory_bytes(); available > 0) budget = std::min(budget, available / 2);
+  // Weights outside the layers (tables, output layer) are part of every proof.
+  std::uint64_t in_layers = 0;
+  for (const Initializer& initializer : graph.initializers) {
+    if (initializer.tensor.shape().rank() >= 2 && initializer.name.starts_with("model.layers.")) {
+      in_layers += static_cast<std::uint64_t>(initializer.tensor.num_elements());
+    }
+  }
+  const std::uint64_t all = weight_elements(graph);
+  const double per_layer =
+      static_cast<double>(in_layers) / static_cast<double>(std::max<std::int64_t>(layers.num_layers, 1));
+  const double bytes_an_element =
+      static_cast<double>(reference_bytes(graph)) / static_cast<double>(std::max<std::uint64_t>(all, 1));
+  const double left = static_cast<double>(budget) / bytes_an_element - static_cast<double>(all - in_layers);
+  const double fitting = per_layer > 0 ? left / per_layer : 0;
+  layers.num_provable =
+      std::clamp(static_cast<std::int64_t>(fitting), std::int64_t{1}, std::max<std::int64_t>(layers.num_layers, 1));
+  return layers;
+}
+
+Model first_layers(const Model& model, std::int64_t num_layers) {
+  Model part = model;
+  Graph& graph = part.graph;
+  // What enters the first layer that goes is what its norm takes; the rows wanted are gathered from what leaves the
+  // last.
+  const std::string norm_weight = "model.layers." + std::to_string(num_layers) + ".input_layernorm.weight";
+  std::string stream;
+  for (const Node& node : graph.nodes) {
+    if (node.is("RMSNormalization") && node.inputs.size() > 1 && node.inputs[1] == norm_weight) stream = node.inputs[0];
+  }
+  Node* rows = nullptr;
+  for (Node& node : graph.nodes) {
+    if (node.is("Gather") && node.inputs.size() > 1 && node.inputs[1] == "logit_rows") rows = &node;
+  }
+  if (stream.empty() || rows == nullptr) {
+    throw Error(ErrorKind::kInternal, "the graph cannot be cut after layer " + std::to_string(num_layers) +
+                                          ": its norms are not named as expected");
+  }
+  rows->inputs[0] = stream;
+  remove_dead_code(part);
+  return part;
+}
+
+MeasuredText measure_on_text(const std::shared_ptr<const Engine>& engine, const Model* original,
+                             const std::vector<std::int64_t>& tokens, const TextWindows& windows, int num_threads,
+                             const Progress& progress) {
+  MeasuredText measured;
+  const std::int64_t longest = std::min(windows.context_tokens, static_cast<std::int64_t>(tokens.size()));
+  const auto model = engine_text_model(engine, std::max<std::int64_t>(longest, 1));
+  std::unique_ptr<TextModel> reference;
+  if (original != nullptr) {
+    if (fits_reference(original->graph)) {
+      progress.step("Loading the unquantised model");
+      reference = onnxruntime_text_model(load_language_reference(expanded(*original), num_threads).session);
+    } else {
+      measured.note = "the unquantised model would need about " +
+                      std::to_string(reference_bytes(original->graph) >> 20U) +
+                      " MiB of memory, more than half of what is free: it was not measured";
+    }
+  }
+  measured.quality = measure_text_quality(tokens, *model, reference.get(), windows, progress);
+  return measured;
+}
+
+}  // namespace pajamas
