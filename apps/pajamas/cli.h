@@ -38,6 +38,7 @@ Command add_verify_command(CLI::App& app, Context& context);
 Command add_bench_command(CLI::App& app, Context& context);
 Command add_inspect_command(CLI::App& app, Context& context);
 Command add_doctor_command(CLI::App& app, Context& context);
+Command add_tokenize_command(CLI::App& app, Context& context);
 #ifdef PAJAMAS_TARGET_TENSORRT
 Command add_trtexec_command(CLI::App& app, Context& context);
 #endif

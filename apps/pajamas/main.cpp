@@ -119,8 +119,9 @@ int run(int argc, char** argv) {
   Context context;
   context.cancel = &cancel_token();
   const Command commands[] = {
-      add_build_command(app, context),   add_run_command(app, context),     add_verify_command(app, context),
-      add_bench_command(app, context),   add_inspect_command(app, context), add_doctor_command(app, context),
+      add_build_command(app, context),    add_run_command(app, context),     add_verify_command(app, context),
+      add_bench_command(app, context),    add_inspect_command(app, context), add_doctor_command(app, context),
+      add_tokenize_command(app, context),
 #ifdef PAJAMAS_TARGET_TENSORRT
       add_trtexec_command(app, context),
 #endif

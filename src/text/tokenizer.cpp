@@ -317,7 +317,8 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, const EncodeO
   const char* begin = text.data();
   state_->raw_search->split(text, options.parse_special_tokens, [&](std::string_view part, const AddedToken* token) {
     if (token != nullptr) return ids.push_back(token->id);
-    state_->encode_text(part, part.data() == begin, options.parse_special_tokens, *scratch, ids);
+    const bool is_first = part.data() == begin || state_->pre_tokenizer.restarts_after_special();
+    state_->encode_text(part, is_first, options.parse_special_tokens, *scratch, ids);
   });
   state_->scratches.give_back(std::move(scratch));
   if (options.add_special_tokens) {

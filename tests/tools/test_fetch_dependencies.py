@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import subprocess
+import tarfile
 import tempfile
 import unittest
 import zipfile
@@ -39,9 +40,35 @@ class ParseLock(unittest.TestCase):
         self.assertTrue(wheel.wants("a/b") and wheel.wants("b"))
         self.assertFalse(wheel.wants("a/c") or wheel.wants("d"))
 
+    def test_reads_source_packages(self):
+        package = tool.parse_lock(f"sdist x 1.0 {DIGEST} packages/x only=a/*\n").wheels[0]
+        self.assertTrue(package.is_source and package.wants("a/b") and not package.wants("b"))
+        self.assertNotEqual(tool.stamp_of([package]),
+                            tool.stamp_of(tool.parse_lock(f"wheel x 1.0 {DIGEST} packages/x only=a/*\n").wheels))
+
+    def test_unpacks_only_named_files_of_source_packages(self):
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder, "x-1.0.tar.gz")
+            with tarfile.open(archive, "w:gz") as file:
+                for name in ("x-1.0/a/b.txt", "x-1.0/a/../../../escape", "x-1.0/c.txt"):
+                    member = tarfile.TarInfo(name)
+                    member.size = 2
+                    file.addfile(member, io.BytesIO(b"hi"))
+                link = tarfile.TarInfo("x-1.0/a/link")
+                link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                file.addfile(link)
+            package = tool.parse_lock(f"sdist x 1.0 {DIGEST} x only=a/*\n").wheels[0]
+            into = Path(folder, "into", "deep", "er")
+            tool.unpack(package, archive, into)
+            self.assertEqual([str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file()],
+                             ["x-1.0.tar.gz", "into/deep/er/a/b.txt"])
+            other = tool.parse_lock(f"sdist x 1.0 {DIGEST} x only=z/*\n").wheels[0]
+            with self.assertRaisesRegex(tool.FetchError, "z/"):
+                tool.unpack(other, archive, into)
+
     def test_names_the_malformed_line(self):
         for line in ("wheel x 1.0", "wheel x 1.0 abc x", f"wheel x 1.0 {DIGEST} ../x", f"wheel x 1.0 {DIGEST} /x",
-                     f"wheel x 1.0 {DIGEST} x onyl=a", "image x"):
+                     f"wheel x 1.0 {DIGEST} x onyl=a", f"sdist x 1.0 {DIGEST} x", "image x"):
             with self.assertRaisesRegex(tool.FetchError, "lock:2"):
                 tool.parse_lock(f"apt a\n{line}\n", "lock")
 

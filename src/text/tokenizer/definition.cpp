@@ -97,8 +97,7 @@ nlohmann::json sentencepiece_decoder(bool strips_space) {
   return {{"type", "Sequence"}, {"decoders", steps}};
 }
 
-nlohmann::json sentencepiece_normalizer(const std::string& charsmap_base64, bool removes_extra_spaces,
-                                        bool prepends_space) {
+nlohmann::json sentencepiece_normalizer(const std::string& charsmap_base64, bool removes_extra_spaces) {
   nlohmann::json steps = nlohmann::json::array();
   if (!charsmap_base64.empty()) {
     steps.push_back({{"type", "Precompiled"}, {"precompiled_charsmap", charsmap_base64}, {"is_longest_match", true}});
@@ -107,7 +106,13 @@ nlohmann::json sentencepiece_normalizer(const std::string& charsmap_base64, bool
     steps.push_back({{"type", "Replace"}, {"pattern", {{"Regex", " {2,}"}}}, {"content", " "}});
     steps.push_back({{"type", "Replace"}, {"pattern", {{"Regex", "\\A | \\z"}}}, {"content", ""}});
   }
-  if (prepends_space) steps.push_back({{"type", "Prepend"}, {"prepend", " "}});
+  if (steps.empty()) return nullptr;
+  return {{"type", "Sequence"}, {"normalizers", steps}};
+}
+
+nlohmann::json escaped_spaces_normalizer(bool prepends_mark) {
+  nlohmann::json steps = nlohmann::json::array();
+  if (prepends_mark) steps.push_back({{"type", "Prepend"}, {"prepend", "\xE2\x96\x81"}});
   steps.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\xE2\x96\x81"}});
   return {{"type", "Sequence"}, {"normalizers", steps}};
 }

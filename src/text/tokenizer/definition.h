@@ -102,7 +102,10 @@ std::vector<Merge> merges_from_scores(const TextPool& tokens, const std::vector<
 /// A post-processor that puts ids around a text; null when there are none.
 nlohmann::json template_of(const std::vector<std::int32_t>& before, const std::vector<std::int32_t>& after);
 nlohmann::json sentencepiece_decoder(bool strips_space);
-nlohmann::json sentencepiece_normalizer(const std::string& charsmap_base64, bool removes_extra_spaces,
-                                        bool prepends_space);
+/// What SentencePiece does before it escapes spaces; null when that is nothing. `charsmap_base64` may be empty.
+nlohmann::json sentencepiece_normalizer(const std::string& charsmap_base64, bool removes_extra_spaces);
+/// Escaped spaces as the tokenizer.json files of Llama 2 and its kin have them: each part between special tokens gets
+/// its mark in front.
+nlohmann::json escaped_spaces_normalizer(bool prepends_mark);
 
 }  // namespace pajamas

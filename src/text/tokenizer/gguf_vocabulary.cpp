@@ -67,7 +67,7 @@ BytePipeline byte_pipeline(const std::string& pre, const std::string& where) {
     return {sequence({split(kQwen2Pattern), byte_level(false)}), nfc};
   }
   if (pre == "stablelm2" || pre == "hunyuan") return {sequence({split(kQwen2Pattern), byte_level(false)})};
-  if (pre == "qwen35") return {sequence({split(kQwen35Pattern), byte_level(false)}), nfc};
+  if (pre == "qwen35") return {sequence({split(kQwen35Pattern), byte_level(false)})};
   if (is_one_of(pre, {"gpt-4o", "llama4", "kanana2"})) return {sequence({split(kGpt4oPattern), byte_level(false)})};
   if (pre == "tekken") return {sequence({split(kTekkenPattern), byte_level(false)}), nullptr, true, true};
   if (is_one_of(pre, {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})) {
@@ -126,6 +126,7 @@ class Definer {
   void define_bytes();
   void define_sentencepiece_bpe();
   void define_gemma4();
+  void define_sentencepiece_spaces(bool adds_space);
   void define_unigram();
   void define_word_piece();
   void read_merges();
@@ -246,8 +247,11 @@ void Definer::define_sentencepiece_bpe() {
   check_definition(definition_);  // Merging takes the texts apart by characters.
   definition_.merges = merges_from_scores(mergeable, scores());
   const bool adds_space = vocabulary_.adds_space_prefix.value_or(true);
-  definition_.normalizer =
-      sentencepiece_normalizer("", vocabulary_.removes_extra_whitespaces.value_or(false), adds_space);
+  if (vocabulary_.removes_extra_whitespaces.value_or(false)) {
+    define_sentencepiece_spaces(adds_space);
+  } else {
+    definition_.normalizer = escaped_spaces_normalizer(adds_space);
+  }
   definition_.decoder = sentencepiece_decoder(adds_space);
   // Phi-3's turn markers take the white space after them along, which GGUF has no place for.
   const auto has = [&](std::string_view content) {
@@ -262,6 +266,13 @@ void Definer::define_sentencepiece_bpe() {
   put_around(true, false);
 }
 
+/// As SentencePiece itself does it, where its file said so.
+void Definer::define_sentencepiece_spaces(bool adds_space) {
+  definition_.normalizer = sentencepiece_normalizer(encode_base64(vocabulary_.precompiled_charsmap),
+                                                    vocabulary_.removes_extra_whitespaces.value_or(true));
+  definition_.pre_tokenizer = {{"type", "SentencePiece"}, {"add_dummy_prefix", adds_space}};
+}
+
 void Definer::define_gemma4() {
   definition_.model = TokenizerModel::kBpe;
   definition_.uses_byte_fallback = true;
@@ -269,7 +280,7 @@ void Definer::define_gemma4() {
   for (std::size_t id = 0; id < vocabulary_.tokens.size(); ++id) add_token(id);
   definition_.model_unk_id = definition_.unk_id;
   read_merges();
-  definition_.normalizer = sentencepiece_normalizer("", false, vocabulary_.adds_space_prefix.value_or(false));
+  definition_.normalizer = escaped_spaces_normalizer(vocabulary_.adds_space_prefix.value_or(false));
   definition_.decoder = sentencepiece_decoder(vocabulary_.adds_space_prefix.value_or(false));
   put_around(true, false);
 }
@@ -280,8 +291,7 @@ void Definer::define_unigram() {
   definition_.scores = scores();
   definition_.model_unk_id = definition_.unk_id;
   const bool adds_space = vocabulary_.adds_space_prefix.value_or(true);
-  definition_.normalizer = sentencepiece_normalizer(encode_base64(vocabulary_.precompiled_charsmap),
-                                                    vocabulary_.removes_extra_whitespaces.value_or(true), adds_space);
+  define_sentencepiece_spaces(adds_space);
   definition_.decoder = sentencepiece_decoder(adds_space);
   put_around(false, true);
 }

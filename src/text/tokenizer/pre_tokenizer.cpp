@@ -240,6 +240,30 @@ class Metaspace : public Step {
   bool is_split_;
 };
 
+/// SentencePiece's own way with spaces: all become its mark, and one more goes before the whole text, whatever that
+/// begins with.
+class EscapeSpaces : public Step {
+ public:
+  explicit EscapeSpaces(bool is_prepended) : is_prepended_(is_prepended) {}
+  void run(std::string_view piece, bool is_first, const Next& next) const override {
+    constexpr std::string_view kMark = "\xE2\x96\x81";
+    std::string text;
+    text.reserve(piece.size() + piece.size() / 2 + kMark.size());
+    if (is_first && is_prepended_) text = kMark;
+    for (const char c : piece) {
+      if (c == ' ') {
+        text += kMark;
+      } else {
+        text += c;
+      }
+    }
+    next(text, is_first);
+  }
+
+ private:
+  bool is_prepended_;
+};
+
 Metaspace::Prepend prepend_scheme_of(const JsonReader& json) {
   if (!json.has("prepend_scheme")) {
     return json.boolean_or("add_prefix_space", true) ? Metaspace::Prepend::kAlways : Metaspace::Prepend::kNever;
@@ -312,6 +336,9 @@ void PreTokenizer::add(const JsonReader& json, int depth) {
       json.member("replacement").fail("is not one character");
     }
     steps_.push_back(std::make_unique<Metaspace>(replacement, prepend_scheme_of(json), json.boolean_or("split", true)));
+  } else if (type == "SentencePiece") {  // Of this project's own definitions.
+    steps_.push_back(std::make_unique<EscapeSpaces>(json.boolean("add_dummy_prefix")));
+    restarts_after_special_ = true;
   } else if (type == "Digits") {
     steps_.push_back(std::make_unique<SplitByClass>(
         is_number, json.boolean_or("individual_digits", false) ? Behavior::kIsolated : Behavior::kContiguous));

@@ -43,6 +43,8 @@ class PreTokenizer {
   bool is_byte_level() const { return is_byte_level_; }
   /// With is_byte_level(): words come in that alphabet already. Otherwise they come as they are in the text.
   bool maps_bytes() const { return maps_bytes_; }
+  /// True when a text after a special token counts as one that begins.
+  bool restarts_after_special() const { return restarts_after_special_; }
   /// Hands the words of a valid UTF-8 text to `sink`, in order.
   void run(std::string_view text, bool is_first, const Sink& sink) const;
 
@@ -51,6 +53,7 @@ class PreTokenizer {
   std::vector<std::unique_ptr<Step>> steps_;
   bool is_byte_level_ = false;
   bool maps_bytes_ = false;
+  bool restarts_after_special_ = false;
   bool is_last_mapping_ = false;  ///< While reading: the last step maps bytes.
 };
 

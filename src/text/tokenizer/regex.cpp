@@ -23,9 +23,11 @@ constexpr long long kBaseNanoseconds = 2'000'000'000;
 constexpr long long kNanosecondsPerByte = 2'000;
 constexpr std::size_t kCallsBetweenClocks = 256;
 
-/// White_Space, as Oniguruma reads \s; PCRE2's own adds U+180E.
+/// White_Space, as Oniguruma reads \s; PCRE2's own adds U+180E. And \w, to which PCRE2's own lacks marks and
+/// connectors.
 constexpr std::string_view kSpaceInClass =
     R"(\x09-\x0D\x20\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
+constexpr std::string_view kWordInClass = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc})";
 
 [[noreturn]] void refuse(std::string_view pattern, const std::string& what, const std::string& where) {
   throw Error(ErrorKind::kUnsupported,
@@ -51,10 +53,16 @@ std::string pcre_pattern_of(std::string_view pattern, const std::string& where) 
       if (i + 1 == pattern.size()) refuse(pattern, "which ends within an escape", where);
       const char next = pattern[++i];
       if (class_depth == 0) atom_begin = result.size();
-      if (next == 's') {
-        result += class_depth > 0 ? std::string(kSpaceInClass) : "[" + std::string(kSpaceInClass) + "]";
-      } else if (next == 'S' && class_depth == 0) {
-        result += "[^" + std::string(kSpaceInClass) + "]";
+      const std::string_view members = next == 's' || next == 'S' ? kSpaceInClass : kWordInClass;
+      if (next == 's' || next == 'w') {
+        result += class_depth > 0 ? std::string(members) : "[" + std::string(members) + "]";
+      } else if (next == 'S' || next == 'W') {
+        if (class_depth > 0) refuse(pattern, std::string("with \\") + next + " inside a class", where);
+        result += "[^" + std::string(members) + "]";
+      } else if ((next == 'b' || next == 'B') && class_depth == 0) {
+        const std::string word = "[" + std::string(members) + "]";
+        result += next == 'b' ? "(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))"
+                              : "(?:(?<=" + word + ")(?=" + word + ")|(?<!" + word + ")(?!" + word + "))";
       } else if (next == 'h' || next == 'H' || next == 'K' || next == 'G' || next == 'g' || next == 'k' ||
                  next == 'C') {
         refuse(pattern, std::string("whose \\") + next + " is not supported", where);

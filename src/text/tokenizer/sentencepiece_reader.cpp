@@ -189,6 +189,7 @@ TokenizerDefinition read_sentencepiece_model(std::string_view bytes, const std::
       token.id = id;
       token.content = piece.text;
       token.is_special = piece.type != PieceType::kUserDefined;
+      token.is_normalized = !token.is_special;  // Spaces around it are normalised as if it were a word.
       if (!piece.text.empty()) definition.added_tokens.push_back(std::move(token));
     }
     if (piece.type == PieceType::kUnknown) definition.model_unk_id = id;
@@ -210,8 +211,8 @@ TokenizerDefinition read_sentencepiece_model(std::string_view bytes, const std::
   definition.eos_id = optional_id(settings.eos_id);
   definition.pad_id = optional_id(settings.pad_id);
   definition.unk_id = definition.model_unk_id;
-  definition.normalizer = sentencepiece_normalizer(encode_base64(settings.charsmap), settings.removes_extra_spaces,
-                                                   settings.adds_dummy_prefix);
+  definition.normalizer = sentencepiece_normalizer(encode_base64(settings.charsmap), settings.removes_extra_spaces);
+  definition.pre_tokenizer = {{"type", "SentencePiece"}, {"add_dummy_prefix", settings.adds_dummy_prefix}};
   definition.decoder = sentencepiece_decoder(settings.adds_dummy_prefix);
   return definition;
 }
