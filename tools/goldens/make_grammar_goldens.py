@@ -2,6 +2,7 @@
 """Goldens for structured output: which texts Python's re and jsonschema accept.
 
     make_grammar_goldens.py OUT.json          writes tests/data/text/grammar_goldens.json
+    make_grammar_goldens.py --corpus FOLDER   writes the seeds of tests/fuzz/fuzz_grammar.cpp
     make_grammar_goldens.py --check WALKS     checks texts that the masks allowed (one JSON [schema number, text] a line,
                                               written by unit_text with PAJAMAS_GRAMMAR_WALKS=WALKS set)
 
@@ -366,7 +367,23 @@ def check(path):
     raise SystemExit(1 if failures else 0)
 
 
+GRAMMARS = ['root ::= expr\nexpr ::= expr [+-] term | term\nterm ::= [0-9]+ | "(" expr ")"\n',
+            'root ::= "a" root "a" | [^b-d]{2,9} # end\n', 'start: call ("," call)*\n?call: NAME "(" [NUMBER] ")"\nNAME.2: /[a-z]+/\nNUMBER: "0".."9" ~ 1..3\n']
+
+
+def corpus(folder):
+    """One file a seed; the first byte is what fuzz_grammar.cpp chooses the front end by."""
+    seeds = [b"0" + p.encode() for p in PATTERNS[::4]] + [b"1" + g.encode() for g in GRAMMARS]
+    seeds += [b"23"[i % 2:i % 2 + 1] + json.dumps(s, ensure_ascii=False).encode() for i, s in enumerate(schemas()[::4])]
+    for number, seed in enumerate(seeds):
+        with open(f"{folder}/seed{number:02d}", "wb") as file:
+            file.write(seed)
+
+
 if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[1] == "--corpus":
+        corpus(sys.argv[2])
+        raise SystemExit(0)
     if len(sys.argv) == 3 and sys.argv[1] == "--check":
         check(sys.argv[2])
     make(sys.argv[1])

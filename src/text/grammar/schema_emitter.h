@@ -22,7 +22,7 @@ class SchemaEmitter {
   /// Why schemas that no value conforms to are so, first met first: path and reason.
   const std::vector<std::pair<std::string, std::string>>& contradictions() const { return contradictions_; }
 
-  /// Appends what introduces and names a property: the quoted name, the colon, whitespace. For tool calls.
+  /// Appends a value that conforms behind `from` and returns the state after it.
   std::int32_t append_value(Nfa& nfa, std::int32_t from, const Conjunction& conjunction);
 
  private:

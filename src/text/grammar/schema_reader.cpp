@@ -12,6 +12,8 @@ namespace {
 
 /// Alternatives of one place, all choices multiplied out.
 constexpr std::size_t kMaxAlternatives = 256;
+/// Alternatives looked at in all, those that contradict themselves included: about a second.
+constexpr std::int64_t kMaxExpansions = 200'000;
 
 /// Say nothing about which texts are allowed.
 constexpr std::array<std::string_view, 24> kAnnotations = {"$schema",
@@ -221,12 +223,16 @@ std::vector<FlatSchema> SchemaReader::flatten(const Conjunction& conjunction) co
 
 void SchemaReader::expand(std::vector<Pending> pending, std::vector<Choice> choices, FlatSchema flat,
                           std::vector<FlatSchema>& result) const {
+  if (++num_expansions_ > kMaxExpansions) {
+    refuse_schema(flat.path, "is too large: its choices multiply to more than " + std::to_string(kMaxExpansions));
+  }
   for (std::size_t i = 0; i < pending.size(); ++i) {
     // `apply` appends, so the element is copied first.
     const Pending next = pending[i];
     if (!apply(next, flat, pending, choices)) return;
     if (pending.size() > 10'000) refuse_schema(flat.path, "more than 10,000 schemas hold together here");
   }
+  if (flat.types == 0) return;
   if (choices.empty()) {
     // A schema without `type` speaks of the types that its keywords are about.
     if (!flat.has_explicit_types && !flat.values && flat.implied_types != 0) flat.types &= flat.implied_types;

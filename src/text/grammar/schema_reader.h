@@ -119,6 +119,7 @@ class SchemaReader {
   SchemaRef resolve(const std::string& reference, const std::string& path) const;
 
   OrderedJson root_;
+  mutable std::int64_t num_expansions_ = 0;
   mutable std::vector<Exclusion> exclusions_;
   mutable std::vector<const OrderedJson*> seen_exclusions_;
 };

@@ -291,6 +291,10 @@ TEST(GrammarSchemaErrorTest, BoundsTheWorkOfHostileSchemas) {
                 R"(},{"maxLength":)" + std::to_string(40 + i) + "}]}";
   }
   EXPECT_THROW(TokenGrammar::from_json_schema(products + "]}", vocabulary()), Error);
+  // Every product of these contradicts itself.
+  std::string contradictions = R"({"allOf":[)";
+  for (int i = 0; i < 40; ++i) contradictions += R"({"anyOf":[{"minimum":1},{"maximum":0}]},)";
+  EXPECT_THROW(TokenGrammar::from_json_schema(contradictions + R"({"type":"integer"}]})", vocabulary()), Error);
   std::string doubling = R"({"$defs":{"d0":{"type":"integer"})";
   for (int i = 1; i < 40; ++i) {
     const std::string below = "{\"$ref\":\"#/$defs/d" + std::to_string(i - 1) + "\"}";
