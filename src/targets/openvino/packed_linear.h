@@ -60,6 +60,7 @@ class PackedLinear {
 
  private:
   struct Quantized;
+  struct Memory;
   void pack(const StoredMatrix& matrix, std::int64_t first_block, std::int64_t block_step);
   void run_few(const Quantized& x, std::int64_t first_pair, std::int64_t end_pair,
                std::span<float* const> outputs) const;
@@ -89,7 +90,8 @@ class PackedLinear {
   std::vector<float> row_scales_;   ///< [num_blocks * 16], of is_per_row_.
   std::vector<float> row_offsets_;  ///< The same.
   std::vector<float> bias_;         ///< [num_blocks * 16], or empty.
-  std::byte* data_ = nullptr;       ///< Anonymous mapping: huge pages where the system has them.
+  std::shared_ptr<Memory> memory_;
+  std::byte* data_ = nullptr;  ///< In memory_.
 };
 
 }  // namespace pajamas::openvino

@@ -36,11 +36,14 @@ std::shared_ptr<Constant> as_constant(const Value& value) {
   return std::dynamic_pointer_cast<Constant>(value.get_node_shared_ptr());
 }
 
-/// The constant behind conversions, if that is all there is.
+/// The constant behind conversions and reshapes, if that is all there is.
 std::shared_ptr<Constant> converted_constant(const Value& value) {
-  if (auto constant = as_constant(value)) return constant;
-  if (std::dynamic_pointer_cast<Convert>(value.get_node_shared_ptr()) == nullptr) return nullptr;
-  return as_constant(value.get_node()->input_value(0));
+  std::shared_ptr<ov::Node> node = value.get_node_shared_ptr();
+  while (std::dynamic_pointer_cast<Convert>(node) != nullptr ||
+         std::dynamic_pointer_cast<ov::op::v1::Reshape>(node) != nullptr) {
+    node = node->get_input_node_shared_ptr(0);
+  }
+  return std::dynamic_pointer_cast<Constant>(node);
 }
 
 /// Splits a commutative operation into what is computed and what is constant.
