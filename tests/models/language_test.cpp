@@ -158,6 +158,7 @@ class Runner {
     plan.num_threads = 1;
     plan = target.resolve(plan);
     const LoweredModel lowered = lower(model, target, plan, {});
+    EXPECT_TRUE(target.supports(lowered.model, plan)) << target.supports(lowered.model, plan).reason;
     const CompiledPart part = target.compile({lowered.model, plan, "model", folder, {}});
     const auto open = [&](const CompiledFile& file) { return MappedFile::open(folder / file.name); };
     SessionOptions options;

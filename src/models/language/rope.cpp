@@ -147,7 +147,9 @@ Rope read_rope(const JsonReader& config, const std::optional<JsonReader>& sectio
   if (!(theta > 1)) config.fail("rope_theta must be more than 1");
   std::vector<double> frequencies = plain(theta, rotary_dim);
   Rope rope;
-  const std::string type = section ? type_of(*section) : "default";
+  std::string type = section ? type_of(*section) : "default";
+  // Early Phi-3 files call their lists of factors by the name of another method.
+  if (type == "yarn" && has_value(*section, "long_factor")) type = "longrope";
   const auto max_position = static_cast<double>(context.max_position_embeddings);
   if (type == "linear") {
     const double factor = positive(*section, "factor");

@@ -55,6 +55,9 @@ TEST(Rope, OlderConfigurationsSayTheSame) {
   EXPECT_EQ(frequencies(R"({"rope_theta": 500000.0, "rope_scaling": {"type": "linear", "factor": 2.0}})"),
             frequencies(R"({"rope_parameters": {"rope_theta": 500000.0, "rope_type": "linear", "factor": 2.0}})"));
   EXPECT_EQ(frequencies(R"({"rope_scaling": null})"), frequencies("{}"));
+  EXPECT_EQ(
+      frequencies(R"({"rope_scaling": {"type": "su", "short_factor": [1, 2, 3, 4], "long_factor": [1, 1, 1, 1]}})"),
+      frequencies(R"({"rope_scaling": {"type": "yarn", "short_factor": [1, 2, 3, 4], "long_factor": [1, 1, 1, 1]}})"));
   // The factors of a GGUF divide.
   const auto divided = frequencies(R"({"rope_scaling": {"rope_type": "frequency_factors", "factors": [1, 2, 4, 8]}})");
   const auto plain = frequencies("{}");
