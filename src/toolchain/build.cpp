@@ -266,7 +266,7 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
   described.outputs = describe(compiled.outputs);
   described.target_facts = compiled.facts;
   described.target_facts["passes"] = to_json(lowered.log);
-  if (is_language) described.target_facts["weights"] = to_json(stored.report);
+  if (is_language) described.target_facts["weights"] = to_json(stored);
   described.proof = proof.to_json();
   if (!quality.is_null()) described.proof["text_quality"] = quality;
   result.manifest.parts.push_back(std::move(described));

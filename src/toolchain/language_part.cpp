@@ -10,6 +10,7 @@
 #include "base/free_memory.h"
 #include "graph/passes/expand_paged_attention.h"
 #include "graph/passes/passes.h"
+#include "graph/passes/scale_by_activations.h"
 #include "pajamas/error.h"
 #include "tensor/tensor_file.h"
 #include "verify/language_proof.h"
@@ -70,6 +71,64 @@ std::optional<QuantizedForm> linear_form(WeightFormat format) {
   return std::nullopt;
 }
 
+/// Samples of what goes into the linear layers when the model reads the text, computed by ONNX Runtime.
+CalibrationStats calibrate(const Model& model, const WeightQuantization& quantization, const BuildPlan& plan,
+                           const std::vector<std::int64_t>& tokens, const Progress& progress) {
+  constexpr std::int64_t kWindowTokens = 256;
+  constexpr std::int64_t kMaxWindows = 8;
+  constexpr std::int64_t kRowsPerWindow = 32;
+  if (!fits_reference(model.graph)) {
+    throw Error(ErrorKind::kUnsupported,
+                "int4-awq needs about " + std::to_string(reference_bytes(model.graph) >> 20U) +
+                    " MiB of memory to run the unquantised model, more than half of what is free",
+                {}, "build with --precision int4, or on a machine with more memory");
+  }
+  const auto wanted = calibration_inputs(model.graph, quantization);
+  std::vector<std::string> values;  // Layers of one input share it.
+  for (const auto& pair : wanted) {
+    if (std::find(values.begin(), values.end(), pair.second) == values.end()) values.push_back(pair.second);
+  }
+  progress.step("Loading the model to calibrate it");
+  const auto session = load_language_reference(expanded(model), plan.num_threads, values).session;
+  const auto num_tokens = static_cast<std::int64_t>(tokens.size());
+  const std::int64_t num_windows = std::clamp<std::int64_t>(num_tokens / kWindowTokens, 1, kMaxWindows);
+  std::map<std::string, std::vector<float>> samples;
+  for (std::int64_t window = 0; window < num_windows; ++window) {
+    progress.check("calibrating");
+    progress.step("Calibrating", static_cast<double>(window) / static_cast<double>(num_windows));
+    // Windows from all over the text.
+    const std::int64_t begin = window * (num_tokens / num_windows);
+    const std::int64_t count = std::min(kWindowTokens, num_tokens - begin);
+    const Shape shape{count};
+    std::vector<std::int64_t> positions(static_cast<std::size_t>(count));
+    for (std::size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<std::int64_t>(i);
+    const auto span = std::span(tokens).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
+    const std::vector<Tensor> outputs =
+        session->run({{"input_ids", Tensor::of<std::int64_t>(shape, span)},
+                      {"position_ids", Tensor::of<std::int64_t>(shape, std::span<const std::int64_t>(positions))},
+                      {"logit_rows", Tensor::of<std::int64_t>(Shape{1}, {count - 1})}});
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const Tensor& output = outputs.at(i + 1);
+      const std::size_t width = static_cast<std::size_t>(output.num_elements() / count);
+      const std::span<const float> rows = output.as<float>();
+      for (std::int64_t k = 0; k < std::min(kRowsPerWindow, count); ++k) {
+        const auto row = static_cast<std::size_t>(k * count / std::min(kRowsPerWindow, count));
+        samples[values[i]].insert(samples[values[i]].end(), rows.begin() + static_cast<std::ptrdiff_t>(row * width),
+                                  rows.begin() + static_cast<std::ptrdiff_t>((row + 1) * width));
+      }
+    }
+  }
+  std::map<std::string, Tensor> tensors;
+  const std::int64_t num_samples = num_windows * std::min(kRowsPerWindow, std::min(kWindowTokens, num_tokens));
+  for (const auto& entry : samples) {
+    const auto width = static_cast<std::int64_t>(entry.second.size()) / num_samples;
+    tensors.emplace(entry.first, Tensor::of<float>(Shape{num_samples, width}, std::span<const float>(entry.second)));
+  }
+  CalibrationStats stats;
+  for (const auto& pair : wanted) stats.inputs.emplace(pair.first, tensors.at(pair.second));
+  return stats;
+}
+
 std::vector<std::vector<std::int64_t>> proof_sequences(const LanguageProofInputs& inputs) {
   std::vector<std::int64_t> tokens;
   if (inputs.tokenizer) {
@@ -124,12 +183,21 @@ StoredWeights store_weights(Model& model, const BuildPlan& plan, const fs::path&
   options.file = &file;
   options.num_threads = plan.num_threads;
   StoredWeights stored;
+  if (plan.weights == WeightFormat::kInt4Awq) {
+    const CalibrationStats stats = calibrate(model, options, plan, calibration, progress);
+    AwqOptions awq;
+    awq.num_threads = plan.num_threads;
+    ActivationScaling scaling = scale_by_activations(model, stats, options, awq, progress);
+    options.scalings = std::move(scaling.scalings);
+    stored.groups = std::move(scaling.groups);
+  }
   stored.report = quantize_weights(model, options, progress);
   stored.file = file.mapping();
   return stored;
 }
 
-nlohmann::json to_json(const WeightQuantizationReport& report) {
+nlohmann::json to_json(const StoredWeights& stored) {
+  const WeightQuantizationReport& report = stored.report;
   struct Form {
     std::int64_t count = 0;
     std::uint64_t bytes = 0;
@@ -142,11 +210,25 @@ nlohmann::json to_json(const WeightQuantizationReport& report) {
   }
   nlohmann::json by_form = nlohmann::json::object();
   for (const auto& [name, form] : forms) by_form[name] = {{"tensors", form.count}, {"bytes", form.bytes}};
-  return {{"bytes_before", report.bytes_before()},
-          {"bytes_after", report.bytes_after()},
-          {"relative_error", report.relative_error()},
-          {"forms", by_form},
-          {"notes", report.pass.notes}};
+  nlohmann::json json = {{"bytes_before", report.bytes_before()},
+                         {"bytes_after", report.bytes_after()},
+                         {"relative_error", report.relative_error()},
+                         {"forms", by_form},
+                         {"notes", report.pass.notes}};
+  if (!stored.groups.empty()) {
+    double before = 0, after = 0, strength = 0;
+    for (const ScaledGroup& group : stored.groups) {
+      before += group.error_before;
+      after += group.error_after;
+      strength += group.strength;
+    }
+    const auto count = static_cast<double>(stored.groups.size());
+    json["awq"] = {{"groups", stored.groups.size()},
+                   {"mean_strength", strength / count},
+                   {"mean_output_error_before", before / count},
+                   {"mean_output_error_after", after / count}};
+  }
+  return json;
 }
 
 Proof prove_language_part(const LanguageProofInputs& inputs, const BuildPlan& plan, const Progress& progress) {

@@ -16,6 +16,7 @@
 #include "engine/target.h"
 #include "graph/graph.h"
 #include "graph/passes/quantize_weights.h"
+#include "graph/passes/scale_by_activations.h"
 #include "models/model_definition.h"
 #include "text/tokenizer.h"
 #include "verify/proof.h"
@@ -26,6 +27,7 @@ namespace pajamas {
 struct StoredWeights {
   std::shared_ptr<const MappedFile> file;  ///< `<part>.onnx.data` in the bundle's folder.
   WeightQuantizationReport report;
+  std::vector<ScaledGroup> groups;  ///< kInt4Awq: layers that share factors, and what these were worth.
 };
 
 /// Writes the weights of `model` into `folder`, one by one, in the form of plan.weights, and makes the graph refer to
@@ -35,7 +37,7 @@ StoredWeights store_weights(Model& model, const BuildPlan& plan, const std::file
                             const std::string& part, const std::vector<std::int64_t>& calibration,
                             const Progress& progress);
 /// What became of the weights, for the manifest: counts and bytes by form, and the relative error.
-nlohmann::json to_json(const WeightQuantizationReport& report);
+nlohmann::json to_json(const StoredWeights& stored);
 
 /// The bundle's tokenizer; nothing where the model has none.
 std::optional<Tokenizer> tokenizer_of(const ImportedModel& imported);

@@ -125,7 +125,8 @@ std::string summary_of(const Proof& proof) {
 
 }  // namespace
 
-LanguageReference load_language_reference(const Model& expanded, int num_threads) {
+LanguageReference load_language_reference(const Model& expanded, int num_threads,
+                                          const std::vector<std::string>& extra_outputs) {
   // Never committed: it goes once ONNX Runtime has read it.
   const StagedDirectory folder(fs::temp_directory_path() / "pajamas-reference");
   const fs::path file = folder.path() / "model.onnx";
@@ -136,6 +137,7 @@ LanguageReference load_language_reference(const Model& expanded, int num_threads
   options.num_threads = num_threads;
   // The model's own operators, one by one, as for every proof.
   options.optimisation = OnnxRuntimeOptions::Optimisation::kBasic;
+  options.extra_outputs = extra_outputs;
   return {std::make_shared<const OnnxRuntimeSession>(file, options), sha256_hex_of_file(file)};
 }
 

@@ -23,8 +23,9 @@ struct LanguageReference {
   std::shared_ptr<const OnnxRuntimeSession> session;
   std::string sha256;  ///< Of the ONNX file, without the weights beside it.
 };
-/// Throws as OnnxRuntimeSession and write_onnx.
-LanguageReference load_language_reference(const Model& expanded, int num_threads);
+/// `extra_outputs`: inner values given behind the logits. Throws as OnnxRuntimeSession and write_onnx.
+LanguageReference load_language_reference(const Model& expanded, int num_threads,
+                                          const std::vector<std::string>& extra_outputs = {});
 
 struct LanguageProofRequest {
   const Model& source;   ///< Expanded graph before the passes (behind quantisation, where there is one).
