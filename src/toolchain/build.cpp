@@ -211,6 +211,7 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
     stored =
         clock.timed("weights", [&] { return store_weights(source, plan, folder, part.name, calibration, progress); });
   }
+  const ProvableLayers layers = is_language ? provable_layers(source.graph, plan) : ProvableLayers{};
   LoweredModel lowered = clock.timed("passes", [&] { return lower(source, target, plan, progress); });
   for (const PassReport& report : lowered.log.reports) {
     for (const std::string& note : report.notes) result.notes.push_back(part.name + ": " + note);
@@ -220,7 +221,8 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
                 support.remedy);
   }
   const CompiledPart compiled = clock.timed("compile", [&] {
-    return target.compile({lowered.model, plan, part.name, folder, progress, request.timing_cache, stored.file});
+    return target.compile(
+        {lowered.model, plan, part.name, folder, progress, request.timing_cache, stored.file, !layers.is_all()});
   });
   if (imported.task.name != "none") {
     find_task(imported.task.name).check(imported.task, part.name, compiled.inputs, compiled.outputs);
@@ -237,7 +239,6 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
         inputs.vocab_size = imported.task.generation->vocab_size;
         inputs.context_length = imported.task.generation->context_length;
       }
-      const ProvableLayers layers = provable_layers(source.graph, plan);
       if (!layers.is_all()) return prove_first_layers(inputs, layers, part.name, plan, progress);
       inputs.engine = load_compiled(folder, part.name, compiled, plan, false);
       if (inputs.engine) inputs.exact_engine = load_compiled(folder, part.name, compiled, plan, true);

@@ -59,6 +59,20 @@ Model expanded(const Model& model) {
   return copy;
 }
 
+/// Rows of few elements average out little of the error of 4 bits, and their model has little to spare: SmolLM2-135M
+/// (rows of 576) loses 39 % of perplexity in groups of 64 and 27 % in groups of 32; with AWQ 17 % and 13 %.
+constexpr std::int64_t kNarrowRow = 1024;
+constexpr std::int64_t kNarrowGroup = 32;
+
+/// Whether the model's linear layers have rows shorter than kNarrowRow.
+bool is_narrow(const Graph& graph) {
+  for (const Initializer& initializer : graph.initializers) {
+    const Shape& shape = initializer.tensor.shape();
+    if (initializer.name.ends_with("q_proj.weight") && shape.rank() == 2 && shape[1] < kNarrowRow) return true;
+  }
+  return false;
+}
+
 std::optional<QuantizedForm> linear_form(WeightFormat format) {
   switch (format) {
     case WeightFormat::kAsStored: return std::nullopt;
@@ -179,6 +193,9 @@ StoredWeights store_weights(Model& model, const BuildPlan& plan, const fs::path&
   TensorFile file = TensorFile::create(folder / (part + ".onnx.data"));
   WeightQuantization options;
   options.linear = linear_form(plan.weights);
+  if (options.linear && options.linear->values == DType::kUint4 && is_narrow(model.graph)) {
+    options.linear->group_size = kNarrowGroup;
+  }
   if (options.linear && plan.weights != WeightFormat::kFp8) options.table = kInt8PerRow;
   options.file = &file;
   options.num_threads = plan.num_threads;

@@ -465,14 +465,16 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
     const std::shared_ptr<ov::Model> model =
         read_engine_file(request.directory / engine_name, is_language, part.inputs, ranges, part.outputs);
     if (is_language) part.facts["language"] = {{"num_table_rows", num_table_rows(*model)}};
-    if (is_language) {
+    if (request.is_only_written) {
+      log().info("{}: written without a trial compilation", request.part);
+    } else if (is_language) {
       SessionOptions options;
       options.num_threads = request.plan.num_threads;
       compiled = compile_language_model(model, request.plan.precision, options).compiled;
     } else {
       compiled = compile_model(model, compile_options(precision, request.plan.num_threads, false));
     }
-    refine_outputs(part.outputs, compiled);
+    if (!request.is_only_written) refine_outputs(part.outputs, compiled);
   } catch (const std::exception& exception) {
     throw translate(exception, "OpenVINO could not compile the model", &request.model);
   }
@@ -509,6 +511,7 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
   for (const TensorInfo& input : part.inputs) part.facts["inputs"].push_back(to_json(input));
   part.facts["outputs"] = nlohmann::json::array();
   for (const TensorInfo& output : part.outputs) part.facts["outputs"].push_back(to_json(output));
+  if (request.is_only_written) return part;
   // Constructing an engine proves that inputs and outputs are found again by name.
   const OpenvinoEngine checked{
       {nullptr, compiled, part.inputs, input_ranges(part.inputs, request.plan), part.outputs, {}, 0}};
