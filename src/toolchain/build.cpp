@@ -163,7 +163,8 @@ std::vector<std::int64_t> calibration_tokens(const BuildRequest& request, const 
 Proof prove_first_layers(LanguageProofInputs inputs, const ProvableLayers& layers, const std::string& part,
                          const BuildPlan& plan, const Progress& progress) {
   const Target& target = find_target(plan.target);
-  const Model stored = first_layers(*inputs.stored, layers.num_provable);
+  const Model stored = first_layers(*inputs.stored, layers.num_provable, inputs.vocab_size);
+  inputs.vocab_size = std::min(inputs.vocab_size, kProofVocabulary);
   const LoweredModel lowered = lower(stored, target, plan, progress);
   // Never committed: it goes when this returns, or with the process that watches this one.
   const StagedDirectory folder(fs::temp_directory_path() / "pajamas-proof");
@@ -174,8 +175,9 @@ Proof prove_first_layers(LanguageProofInputs inputs, const ProvableLayers& layer
   if (inputs.engine) inputs.exact_engine = load_compiled(folder.path(), part, compiled, plan, true);
   Proof proof = prove_language_part(inputs, plan, progress);
   const std::string note = "Proven with the first " + std::to_string(layers.num_provable) + " of " +
-                           std::to_string(layers.num_layers) +
-                           " layers and the output layer, because the whole would need more memory than the build may "
+                           std::to_string(layers.num_layers) + " layers and rows of " +
+                           std::to_string(inputs.vocab_size) +
+                           " tokens in the tables, because the whole would need more memory than the build may "
                            "take (--memory-limit).";
   proof.not_shown.push_back(note);
   proof.summary += " " + note;

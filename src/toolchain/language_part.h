@@ -60,8 +60,8 @@ Proof prove_language_part(const LanguageProofInputs& inputs, const BuildPlan& pl
 /// Memory that a build of a language model keeps to where plan.limits.memory_bytes names none.
 inline constexpr std::uint64_t kLanguageBuildBytes = 4'000'000'000;
 
-/// How many of the first layers a proof can take in so much memory (the plan's limit, or kLanguageBuildBytes, and half
-/// of what is free), at least 1; all of them where they fit.
+/// How many of the first layers a proof with kProofVocabulary tokens can take in so much memory (the plan's limit, or
+/// kLanguageBuildBytes, and half of what is free), at least 1; all of them where they fit.
 struct ProvableLayers {
   std::int64_t num_provable = 0;
   std::int64_t num_layers = 0;
@@ -69,9 +69,12 @@ struct ProvableLayers {
 };
 ProvableLayers provable_layers(const Graph& graph, const BuildPlan& plan);
 
-/// The same model with its first `num_layers` layers, then the last norm and the output layer. Throws Error{kInternal}
-/// when the graph is not one of models/language/.
-Model first_layers(const Model& model, std::int64_t num_layers);
+/// Tokens of the vocabulary that such a proof takes.
+inline constexpr std::int64_t kProofVocabulary = 8192;
+
+/// The same model with its first `num_layers` layers, then the last norm and the output layer, tables cut to their
+/// first kProofVocabulary rows of `vocab_size`. Throws Error{kInternal} when the graph is not one of models/language/.
+Model first_layers(const Model& model, std::int64_t num_layers, std::int64_t vocab_size);
 
 /// Perplexity of the engine on `text` and, where `original` is given and fits into memory, agreement with it.
 struct MeasuredText {
