@@ -1,4 +1,4 @@
-// pajamas run: pictures through a bundle, by the bundle's task.
+// pajamas run: pictures through a bundle, by the bundle's task. Language models: command_run_generation.cpp.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -8,6 +8,7 @@
 
 #include "bundle/bundle.h"
 #include "cli.h"
+#include "command_run_generation.h"
 #include "pajamas/classification.h"
 #include "pajamas/detection.h"
 #include "pajamas/embedding.h"
@@ -33,6 +34,8 @@ struct RunOptions {
   std::vector<std::string> texts;
   int num_threads = 0;
   long time_limit_s = kTimeLimitSeconds;
+  GenerationRunOptions generation;
+  std::vector<std::string> generation_names;  ///< Of the options that only generation has.
 };
 
 nlohmann::json timing_json(const TaskTiming& timing, std::chrono::nanoseconds decode) {
@@ -211,23 +214,44 @@ nlohmann::json run_embedding(const RunOptions& options, const Context& context) 
   return results;
 }
 
-/// Options that the bundle's task does not have are refused, not ignored.
-void require_task_option(const CLI::App& app, const std::string& task, const std::string& wanted_task,
-                         std::initializer_list<const char*> names) {
-  if (task == wanted_task) return;
-  for (const char* name : names) {
+/// Options that the bundle's task does not have are refused, not ignored. `wanted_tasks`: separated by " or ".
+void require_task_option(const CLI::App& app, const std::string& task, const std::string& wanted_tasks,
+                         const std::vector<std::string>& names) {
+  if ((" or " + wanted_tasks + " or ").find(" or " + task + " or ") != std::string::npos) return;
+  for (const std::string& name : names) {
     if (app.count(name) > 0) {
-      throw Error(ErrorKind::kUsage, std::string(name) + " is for " + wanted_task + ", the bundle's task is " + task,
-                  {}, "leave it out");
+      throw Error(ErrorKind::kUsage, name + " is for " + wanted_tasks + ", the bundle's task is " + task, {},
+                  "leave it out");
     }
   }
+}
+
+/// Options that tasks share, as generation understands them.
+GenerationRunOptions generation_options(const RunOptions& options, const CLI::App& app) {
+  if (!options.images.empty()) {
+    throw Error(ErrorKind::kUsage, "a language model takes text, no pictures", options.images.front().string(),
+                "give --prompt TEXT, --chat or --prompts FILE");
+  }
+  GenerationRunOptions generation = options.generation;
+  generation.bundle = options.bundle;
+  if (app.count("--prompt") > 0) generation.prompt = options.prompt;
+  if (app.count("--top-k") > 0) generation.top_k = options.top_k;
+  generation.num_threads = options.num_threads;
+  generation.time_limit_s = options.time_limit_s;
+  return generation;
 }
 
 int run_run(const RunOptions& options, const CLI::App& app, Context& context) {
   const std::string task = Bundle::open(options.bundle).manifest().task.name;
   require_task_option(app, task, "detection", {"--threshold", "--iou", "--max-detections", "--agnostic", "--annotate"});
-  require_task_option(app, task, "classification", {"--top-k"});
-  require_task_option(app, task, "embedding", {"--labels", "--prompt", "--text"});
+  require_task_option(app, task, "classification or generation", {"--top-k"});
+  require_task_option(app, task, "embedding or generation", {"--prompt"});
+  require_task_option(app, task, "embedding", {"--labels", "--text"});
+  require_task_option(app, task, "generation", options.generation_names);
+  if (task == "generation") return run_generation(generation_options(options, app), context);
+  if (task == "classification" && options.top_k < 1) {
+    throw Error(ErrorKind::kUsage, "no class at all is asked for", "--top-k", "give at least 1");
+  }
   if (options.images.empty() && options.texts.empty()) {
     throw Error(ErrorKind::kUsage, "no picture was given", {}, "name one or more JPEG, PNG, WebP or BMP files");
   }
@@ -258,7 +282,7 @@ int run_run(const RunOptions& options, const CLI::App& app, Context& context) {
 
 Command add_run_command(CLI::App& app, Context& context) {
   auto options = std::make_shared<RunOptions>();
-  CLI::App* command = app.add_subcommand("run", "Run a bundle on pictures");
+  CLI::App* command = app.add_subcommand("run", "Run a bundle on pictures or text");
   command->add_option("bundle", options->bundle, "Folder of the bundle")->required();
   command->add_option("images", options->images, "JPEG, PNG, WebP or BMP files");
   command->add_option("--threshold", options->threshold, "Detection: least score, 0..1 (default: the bundle's)")
@@ -270,12 +294,16 @@ Command add_run_command(CLI::App& app, Context& context) {
   command->add_flag("--agnostic", options->is_agnostic, "Detection: one box per place whatever the class");
   command->add_option("--annotate", options->annotate_path,
                       "Detection: write the picture with boxes here (several pictures: a folder)");
-  command->add_option("--top-k", options->top_k, "Classification: how many classes (default 5)")
-      ->check(CLI::Range(1, 1'000'000));
+  command
+      ->add_option("--top-k", options->top_k,
+                   "Classification: how many classes (default 5); generation: sample among this many tokens (0: all)")
+      ->check(CLI::Range(0, 1'000'000));
   command->add_option("--labels", options->labels, "Embedding: classify by these labels, for example cat,dog")
       ->delimiter(',');
-  command->add_option("--prompt", options->prompt, "Embedding: text around each label (default \"a photo of a {}\")");
+  command->add_option("--prompt", options->prompt,
+                      "Generation: the prompt; embedding: text around each label (default \"a photo of a {}\")");
   command->add_option("--text", options->texts, "Embedding: a text to embed; repeatable");
+  options->generation_names = add_generation_options(*command, options->generation);
   add_time_limit_option(*command, options->time_limit_s);
   add_threads_option(*command, options->num_threads);
   add_common_options(*command, context);

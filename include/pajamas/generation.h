@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "pajamas/error.h"
+
 namespace pajamas {
 
 /// How the next token is drawn. Order of the steps, formulas and sources: docs/language-sampling.md.
@@ -104,8 +106,9 @@ struct GenerationAnswer {
 struct GenerationResult {
   std::vector<GenerationAnswer> answers;
   std::int64_t num_prompt_tokens = 0;
-  std::int64_t num_cached_tokens = 0;  ///< Of the prompt, found in the prefix cache.
-  std::string error;                   ///< With kError; with kCancelled what on_chunk threw.
+  std::int64_t num_cached_tokens = 0;           ///< Of the prompt, found in the prefix cache.
+  std::string error;                            ///< With kError; with kCancelled what on_chunk threw.
+  ErrorKind error_kind = ErrorKind::kInternal;  ///< Of `error`.
   std::chrono::nanoseconds queue_time{0};
   std::chrono::nanoseconds time_to_first_token{0};  ///< From submission.
   std::chrono::nanoseconds total_time{0};

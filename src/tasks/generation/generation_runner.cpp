@@ -47,6 +47,16 @@ std::string text_of(const std::exception_ptr& error) {
   }
 }
 
+ErrorKind kind_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& known) {
+    return known.kind();
+  } catch (...) {
+    return ErrorKind::kInternal;
+  }
+}
+
 /// An exception object of one owner: generate() throws it in its own thread, while others fail for the same reason.
 std::exception_ptr copy_of(const std::exception_ptr& error) {
   try {
@@ -219,10 +229,10 @@ GenerationResult GenerationRunner::generate(GenerationRequest request, const Gen
     GenerationResult result;
     std::exception_ptr error;
   };
-  std::promise<Outcome> promise;
-  std::future<Outcome> future = promise.get_future();
-  submit_request(std::move(request), on_chunk, [&promise](GenerationResult&& result, std::exception_ptr&& error) {
-    promise.set_value({std::move(result), std::move(error)});
+  const auto promise = std::make_shared<std::promise<Outcome>>();  // which outlives this call by a moment
+  std::future<Outcome> future = promise->get_future();
+  submit_request(std::move(request), on_chunk, [promise](GenerationResult&& result, std::exception_ptr&& error) {
+    promise->set_value({std::move(result), std::move(error)});
   });
   Outcome outcome = future.get();
   if (outcome.error) std::rethrow_exception(outcome.error);
@@ -437,7 +447,10 @@ void GenerationRunner::finish_request(Request& request) {
   const Clock::time_point now = Clock::now();
   GenerationResult& result = request.result;
   for (std::size_t i = 0; i < request.answers.size(); ++i) result.answers[i] = request.answers[i]->take_result();
-  if (request.error) result.error = text_of(request.error);
+  if (request.error) {
+    result.error = text_of(request.error);
+    result.error_kind = kind_of(request.error);
+  }
   if (!request.is_started) result.queue_time = now - request.submitted;
   if (request.has_token) result.time_to_first_token = request.first_token - request.submitted;
   result.total_time = now - request.submitted;
