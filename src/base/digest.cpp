@@ -3,6 +3,7 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/files.h"
@@ -51,7 +52,16 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
 }
 
 std::string sha256_hex_of_file(const std::filesystem::path& path) {
-  return sha256_hex(MappedFile::open(path)->bytes());
+  // Piece by piece, each given back when it is read: a checkpoint of 16 GB must not fill the memory.
+  constexpr std::size_t kPieceBytes = std::size_t{16} << 20;
+  const auto file = MappedFile::open(path);
+  Sha256 digest;
+  for (std::size_t begin = 0; begin < file->bytes().size(); begin += kPieceBytes) {
+    const auto piece = file->bytes().subspan(begin, std::min(kPieceBytes, file->bytes().size() - begin));
+    digest.update(piece);
+    file->release_memory(piece);
+  }
+  return digest.finish();
 }
 
 }  // namespace pajamas

@@ -8,6 +8,7 @@
 
 #include "base/digest.h"
 #include "base/files.h"
+#include "base/parallel.h"
 #include "bundle/bundle.h"
 #include "graph/checker.h"
 #include "io/gguf.h"
@@ -61,11 +62,13 @@ ImportedModel import_gguf(const fs::path& source, const ImportHints& hints) {
 /// By its content: a file that is named like a GGUF and is none gets the error of the reader it is named for.
 bool is_gguf_file(const fs::path& source) { return source.extension() == ".gguf" || Gguf::is_gguf(source); }
 
-std::string digest_line(const fs::path& file) {
-  return file.filename().string() + " " + sha256_hex_of_file(file) + "\n";
-}
-
-std::string digest_of(std::vector<std::string> lines) {
+/// Of the files, in the order of their names; they are read at once by as many threads as the machine has.
+std::string digest_of(const std::vector<fs::path>& files) {
+  std::vector<std::string> lines(files.size());
+  parallel_for(static_cast<std::int64_t>(files.size()), 0, [&](std::int64_t i) {
+    const fs::path& file = files[static_cast<std::size_t>(i)];
+    lines[static_cast<std::size_t>(i)] = file.filename().string() + " " + sha256_hex_of_file(file) + "\n";
+  });
   std::sort(lines.begin(), lines.end());
   std::string all;
   for (const std::string& line : lines) all += line;
@@ -107,12 +110,10 @@ ImportedModel import_model(const fs::path& source, const ImportHints& hints, con
 
 std::string source_digest(const fs::path& source) {
   std::error_code error;
-  std::vector<std::string> lines;
+  std::vector<fs::path> files;
   if (!fs::is_directory(source, error)) {
     const std::vector<fs::path> splits = gguf_splits(source);
-    if (splits.empty()) return sha256_hex_of_file(source);
-    for (const fs::path& split : splits) lines.push_back(digest_line(split));
-    return digest_of(lines);
+    return splits.empty() ? sha256_hex_of_file(source) : digest_of(splits);
   }
   for (fs::directory_iterator place(source, error), end; !error && place != end; place.increment(error)) {
     const fs::directory_entry& entry = *place;
@@ -120,10 +121,10 @@ std::string source_digest(const fs::path& source) {
     std::error_code ignored;
     constexpr std::array kEndings{".json", ".safetensors", ".txt", ".model", ".jinja"};
     const bool is_part = std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end();
-    if (is_part && entry.is_regular_file(ignored)) lines.push_back(digest_line(entry.path()));
+    if (is_part && entry.is_regular_file(ignored)) files.push_back(entry.path());
   }
   if (error) throw Error(ErrorKind::kBadInput, "cannot be read: " + error.message(), source.string());
-  return digest_of(lines);
+  return digest_of(files);
 }
 
 std::vector<std::string> read_labels(const fs::path& path) {
