@@ -6,6 +6,7 @@ Usage: dequantize_gguf.py IN.gguf OUT.gguf --gguf-py DIR
 import argparse
 import struct
 import sys
+import types
 
 import numpy as np
 
@@ -20,6 +21,9 @@ def main():
     parser.add_argument("--gguf-py", required=True)
     options = parser.parse_args()
     sys.path.insert(0, options.gguf_py)
+    # The package imports these for what is not used here: model cards, download, progress bars.
+    for unused in ("yaml", "requests", "tqdm"):
+        sys.modules.setdefault(unused, types.ModuleType(unused))
     import gguf
     from gguf.quants import dequantize
 
