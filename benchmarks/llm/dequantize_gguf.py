@@ -6,7 +6,7 @@ Usage: dequantize_gguf.py IN.gguf OUT.gguf --gguf-py DIR
 import argparse
 import struct
 import sys
-import types
+from types import ModuleType
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def main():
     sys.path.insert(0, options.gguf_py)
     # The package imports these for what is not used here: model cards, download, progress bars.
     for unused in ("yaml", "requests", "tqdm"):
-        sys.modules.setdefault(unused, types.ModuleType(unused))
+        sys.modules.setdefault(unused, ModuleType(unused))
     import gguf
     from gguf.quants import dequantize
 

@@ -6,7 +6,7 @@ Usage: make_random_gguf.py OUT.gguf --vocabulary ggml-vocab-qwen2.gguf --gguf-py
 """
 import argparse
 import sys
-import types
+from types import ModuleType
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def main():
     sys.path.insert(0, options.gguf_py)
     # The package imports these for what is not used here: model cards, download, progress bars.
     for unused in ("yaml", "requests", "tqdm"):
-        sys.modules.setdefault(unused, types.ModuleType(unused))
+        sys.modules.setdefault(unused, ModuleType(unused))
     import gguf
 
     hidden, heads, kv_heads, feed_forward, vocab_size = 896, 14, 2, 4864, 151936
