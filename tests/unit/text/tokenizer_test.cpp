@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -12,6 +11,7 @@
 
 #include "base/files.h"
 #include "pajamas/error.h"
+#include "support/cpu_time.h"
 #include "support/temporary_folder.h"
 #include "text/tokenizer/gguf_vocabulary.h"
 #include "text/tokenizer/regex.h"
@@ -41,12 +41,6 @@ void expect_error(const Function& function, ErrorKind kind, const std::string& m
     EXPECT_EQ(error.kind(), kind) << error.what();
     EXPECT_THAT(error.what(), HasSubstr(message));
   }
-}
-
-double seconds_of(const std::function<void()>& function) {
-  const auto start = std::chrono::steady_clock::now();
-  function();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 TEST(TokenizerJson, NamesWhatItDoesNotKnow) {
@@ -240,7 +234,7 @@ TEST(TokenizerText, LongRunsTakeNoQuadraticTime) {
         "falcon.json", "sentencepiece_bpe.model", "sentencepiece_unigram.model", "unigram_charsmap.json"}) {
     const Tokenizer tokenizer = Tokenizer::read(kData / name);
     for (const std::string& run : runs) {
-      EXPECT_LT(seconds_of([&] { tokenizer.encode(run); }), kMaxSeconds) << name << " " << run.substr(0, 4);
+      EXPECT_LT(test::cpu_seconds_of([&] { tokenizer.encode(run); }), kMaxSeconds) << name << " " << run.substr(0, 4);
     }
   }
 }
@@ -254,7 +248,7 @@ TEST(TokenizerText, AHostilePatternDoesNotHang) {
            {{{"type", "Split"}, {"pattern", {{"Regex", "(a+)+$"}}}, {"behavior", "Isolated"}, {"invert", false}},
             {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}})}};
   const Tokenizer tokenizer = parse(document);
-  EXPECT_LT(seconds_of([&] {
+  EXPECT_LT(test::cpu_seconds_of([&] {
               expect_error([&] { tokenizer.encode(std::string(5000, 'a') + "b"); }, ErrorKind::kBadInput,
                            "too much work");
             }),
