@@ -139,9 +139,8 @@ void Bundle::verify_digests() const {
 
 void write_bundle(StagedDirectory& staged, Manifest& manifest) {
   const auto fill = [&](BundleFile& file) {
-    const auto mapped = MappedFile::open(staged.path() / file.name);
-    file.size_bytes = mapped->bytes().size();
-    file.sha256 = sha256_hex(mapped->bytes());
+    file.size_bytes = fs::file_size(staged.path() / file.name);
+    file.sha256 = sha256_hex_of_file(staged.path() / file.name);
   };
   for (ManifestPart& part : manifest.parts) {
     for (BundleFile& file : part.files) fill(file);
