@@ -64,8 +64,8 @@ struct CompileRequest {
   /// A file in `directory` that holds weights of `model` already (tensors that lie in this mapping): the target refers
   /// to it instead of writing them again, and lists it among its files. Null: none.
   std::shared_ptr<const MappedFile> weights = {};
-  /// Write the files without compiling the model on trial: for one that would not fit into the memory that the build may
-  /// take, of which the caller proves a part. Only for language models.
+  /// Write the files without compiling the model on trial: for one that would not fit into the memory that the build
+  /// may take, of which the caller proves a part. Only for language models.
   bool is_only_written = false;
 };
 

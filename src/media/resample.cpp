@@ -9,8 +9,8 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/picture_math.h"
 #include "base/vector_clones.h"
+#include "kernels/picture_math.h"
 #include "pajamas/error.h"
 
 namespace pajamas {

@@ -32,9 +32,9 @@ struct AwqOptions {
 struct AwqScales {
   /// Factor of each input channel, around 1. Empty: no strength was better than none.
   std::vector<float> factors;
-  double strength = 0;      ///< The exponent that was chosen, 0..1.
+  double strength = 0;  ///< The exponent that was chosen, 0..1.
   double error_before = 0;  ///< Relative error of the outputs without factors: ‖Δy‖ / ‖y‖. Ranges mind the activations.
-  double error_after = 0;   ///< The same with the factors.
+  double error_after = 0;  ///< The same with the factors.
 };
 
 /// Mean square of each column of `activations`, float32 [num_samples, in_dim].

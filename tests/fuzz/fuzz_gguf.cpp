@@ -1,5 +1,5 @@
-// Fuzz target: any bytes as a GGUF file. Whatever is accepted must hand out every key and every tensor, each of the size
-// its type and shape say; and, where it says that it is a language model, its configuration and its weights.
+// Fuzz target: any bytes as a GGUF file. Whatever is accepted must hand out every key and every tensor, each of the
+// size its type and shape say; and, where it says that it is a language model, its configuration and its weights.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
