@@ -74,15 +74,16 @@ std::vector<std::string> Checkpoint::unused() const {
   return result;
 }
 
-void Checkpoint::warn_unused(std::string_view family) const {
-  const auto names = unused();
+void warn_unused_tensors(const std::vector<std::string>& names, std::string_view family, const std::string& where) {
   if (names.empty()) return;
   constexpr std::size_t kShown = 5;
   std::string list;
   for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) list += (i == 0 ? "" : ", ") + names[i];
   if (names.size() > kShown) list += ", ...";
-  log().warn("{}: {} tensors are not part of the {} that was built: {}", weights_.where(), names.size(), family, list);
+  log().warn("{}: {} tensors are not part of the {} that was built: {}", where, names.size(), family, list);
 }
+
+void Checkpoint::warn_unused(std::string_view family) const { warn_unused_tensors(unused(), family, weights_.where()); }
 
 nlohmann::json read_config(const std::filesystem::path& directory) {
   const auto path = directory / "config.json";

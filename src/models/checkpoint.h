@@ -18,6 +18,9 @@
 
 namespace pajamas {
 
+/// Logs `names`, if any, as a warning: tensors that nobody asked for, so the model may differ from what was built.
+void warn_unused_tensors(const std::vector<std::string>& names, std::string_view family, const std::string& where);
+
 /// The weights of a folder. Not thread-safe.
 class Checkpoint {
  public:

@@ -275,7 +275,6 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
   result.manifest.parts.push_back(std::move(described));
 }
 
-/// Builds under a plan that leaves nothing open. Throws ProofFailed beside what build() throws.
 /// Where a large file may lie for the time of a build: beside the bundle, as far as that folder is there already.
 fs::path scratch_directory(const BuildRequest& request) {
   fs::path folder = fs::absolute(request.output.value_or(fs::path("bundle"))).lexically_normal().parent_path();
@@ -284,6 +283,7 @@ fs::path scratch_directory(const BuildRequest& request) {
   return folder;
 }
 
+/// Builds under a plan that leaves nothing open. Throws ProofFailed beside what build() throws.
 BuildResult build_resolved(const BuildRequest& request, const BuildPlan& plan) {
   const Progress& progress = request.progress;
   StepClock clock;

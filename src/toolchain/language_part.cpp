@@ -43,10 +43,7 @@ std::uint64_t weight_elements(const Graph& graph) {
 /// what it read beside it for a while.
 std::uint64_t reference_bytes(const Graph& graph) { return 6 * weight_elements(graph); }
 
-bool fits_reference(const Graph& graph) {
-  const std::uint64_t available = free_memory_bytes();
-  return available == 0 || reference_bytes(graph) <= available / 2;
-}
+bool fits_reference(const Graph& graph) { return reference_bytes(graph) <= free_memory_bytes() / 2; }
 
 std::int64_t num_layers_of(const Graph& graph) {
   return std::count_if(graph.nodes.begin(), graph.nodes.end(),
@@ -264,8 +261,8 @@ Proof prove_language_part(const LanguageProofInputs& inputs, const BuildPlan& pl
 ProvableLayers provable_layers(const Graph& graph, const BuildPlan& plan) {
   ProvableLayers layers;
   layers.num_layers = num_layers_of(graph);
-  std::uint64_t budget = plan.limits.memory_bytes > 0 ? plan.limits.memory_bytes : kLanguageBuildBytes;
-  if (const std::uint64_t available = free_memory_bytes(); available > 0) budget = std::min(budget, available / 2);
+  const std::uint64_t limit = plan.limits.memory_bytes > 0 ? plan.limits.memory_bytes : kLanguageBuildBytes;
+  const std::uint64_t budget = std::min(limit, free_memory_bytes() / 2);
   // Beside the reference stand the engine and its exact form: measured 7.4 bytes an element with 8B shapes.
   constexpr double kBytesAnElement = 9;
   const std::uint64_t all = weight_elements(graph);

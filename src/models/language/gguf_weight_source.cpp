@@ -218,6 +218,8 @@ class GgufWeightSource : public WeightSource {
   }
 
   void add(const GgufTensor& tensor, const nlohmann::json& config) {
+    // No bytes bound the other dimensions of such a tensor: rows and experts could be counted to 2^63.
+    if (tensor.shape.num_elements() == 0) fail(tensor, "has no elements: the file is damaged");
     Entry entry;
     entry.type = tensor.type;
     entry.shape = tensor.shape;

@@ -1,10 +1,8 @@
 // Stored tensors into a graph. See language_weights.h.
 #include "models/language/language_weights.h"
 
-#include <algorithm>
-
-#include "base/log.h"
 #include "graph/block_weight_nodes.h"
+#include "models/checkpoint.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -76,13 +74,7 @@ std::vector<std::string> LanguageWeights::unused() const {
 }
 
 void LanguageWeights::warn_unused(std::string_view family) const {
-  const auto names = unused();
-  if (names.empty()) return;
-  constexpr std::size_t kShown = 5;
-  std::string list;
-  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) list += (i == 0 ? "" : ", ") + names[i];
-  if (names.size() > kShown) list += ", ...";
-  log().warn("{}: {} tensors are not part of the {} that was built: {}", source_.where(), names.size(), family, list);
+  warn_unused_tensors(unused(), family, source_.where());
 }
 
 }  // namespace pajamas

@@ -314,11 +314,6 @@ void turn_minimums_into_zero_points(const std::shared_ptr<ov::Model>& model) {
 
 }  // namespace
 
-bool is_language_graph(const Graph& graph) {
-  return std::any_of(graph.nodes.begin(), graph.nodes.end(),
-                     [](const Node& node) { return node.domain == "pajamas" && node.op_type == "PagedAttention"; });
-}
-
 std::int64_t num_table_rows(const ov::Model& model) {
   std::int64_t result = 0;
   for (const std::shared_ptr<ov::Node>& node : model.get_ordered_ops()) {

@@ -12,9 +12,6 @@
 
 namespace pajamas::openvino {
 
-/// Whether the graph itself (not a nested one) holds a pajamas.PagedAttention.
-bool is_language_graph(const Graph& graph);
-
 /// Reads an ONNX file with its external weights, which stay mapped, not copied, as long as the model or what was
 /// compiled from it lives. PagedAttention is OpenVINO's own operator then, and the inputs key_cache.N and value_cache.N
 /// are there. Throws what OpenVINO throws, and Error as insert_paged_attention().

@@ -17,6 +17,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "engine/target.h"
+#include "graph/passes/expand_paged_attention.h"
 #include "io/onnx_writer.h"
 #include "pajamas/error.h"
 #include "targets/openvino/allow_list.h"
@@ -446,7 +447,7 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
   CompiledPart part;
   part.inputs = declared_inputs(request.model, request.plan);
   part.outputs = declared_outputs(request.model);
-  const bool is_language = is_language_graph(request.model.graph);
+  const bool is_language = has_paged_attention(request.model);
   OnnxWriteOptions write_options;
   write_options.existing_data = request.weights;
   // Weights outside the ONNX message are mapped when the bundle is loaded, those inside are copied.
