@@ -29,21 +29,22 @@ class Rewriter {
   Rewritten take() { return std::move(result_); }
 
  private:
-  const Shape* shape_of_constant(const std::string& name, DType& dtype) const {
+  /// A copy: initializers move when others are added.
+  std::optional<Shape> shape_of_constant(const std::string& name, DType& dtype) const {
     if (const auto* entry = constants_.find(name)) {
       dtype = entry->dtype;
-      return &entry->shape;
+      return entry->shape;
     }
     const Initializer* initializer = result_.model.graph.find_initializer(name);
-    if (initializer == nullptr) return nullptr;
+    if (initializer == nullptr) return std::nullopt;
     dtype = initializer->tensor.dtype();
-    return &initializer->tensor.shape();
+    return initializer->tensor.shape();
   }
 
   void pad_channels(Node& conv) {
     DType dtype = DType::kUndefined;
-    const Shape* weights = shape_of_constant(conv.inputs[1], dtype);
-    if (weights == nullptr || weights->rank() < 3 || conv.int_attribute("group", 1) != 1) return;
+    const std::optional<Shape> weights = shape_of_constant(conv.inputs[1], dtype);
+    if (!weights || weights->rank() < 3 || conv.int_attribute("group", 1) != 1) return;
     const std::int64_t channels = (*weights)[1];
     const std::int64_t missing = (kChannelQuantum - channels % kChannelQuantum) % kChannelQuantum;
     if (missing == 0 || channels == 0) return;
@@ -97,8 +98,8 @@ class Rewriter {
     if (gemm.inputs.size() < 3 || gemm.inputs[2].empty()) return false;
     const float beta = gemm.float_attribute("beta", 1.0F);
     DType dtype = DType::kUndefined;
-    const Shape* shape = shape_of_constant(gemm.inputs[2], dtype);
-    const bool is_bias = shape != nullptr && shape->rank() == 1 && (*shape)[0] != 1;
+    const std::optional<Shape> shape = shape_of_constant(gemm.inputs[2], dtype);
+    const bool is_bias = shape && shape->rank() == 1 && (*shape)[0] != 1;
     if (beta == 0 || (beta == 1 && is_bias)) return false;
     if (beta != 1 && dtype != DType::kFloat32) return false;
     Node product = gemm;
