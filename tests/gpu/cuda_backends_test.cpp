@@ -24,6 +24,7 @@ namespace pajamas::cuda {
 const Backend& cublaslt_backend();
 const Backend& cudnn_backend();
 const Backend& plain_backend();
+const Backend& tile_backend();
 
 namespace {
 
@@ -201,7 +202,8 @@ TEST(CudaBackends, every_kernel_gives_what_the_sum_gives) {
   if (wanted != nullptr) {
     std::erase_if(cases, [&](const StepCase& item) { return item.name.find(wanted) == std::string::npos; });
   }
-  const std::vector<const Backend*> candidates{&cublaslt_backend(), &cudnn_backend(), &plain_backend()};
+  const std::vector<const Backend*> candidates{&cublaslt_backend(), &cudnn_backend(), &tile_backend(),
+                                               &plain_backend()};
   struct Offer {
     std::vector<std::unique_ptr<StepKernel>> kernels;
     std::vector<std::string> refusals;

@@ -9,7 +9,7 @@ namespace pajamas::cuda {
 namespace {
 
 constexpr std::size_t kDefaultSharedBytes = 48 * 1024;  ///< More must be asked for.
-constexpr std::uint32_t kStateVersion = 1;
+constexpr std::uint32_t kStateVersion = 2;
 
 /// Head of the state, written as it lies in memory; the name of the entry and the cubin follow.
 struct Head {
@@ -18,7 +18,7 @@ struct Head {
   std::uint32_t entry_bytes = 0;
   std::uint32_t num_arguments = 0;
 };
-static_assert(sizeof(Head) == 40, "no padding");
+static_assert(sizeof(Head) == 44, "no padding");
 
 class NvrtcKernel final : public StepKernel {
  public:
@@ -54,6 +54,13 @@ class NvrtcKernel final : public StepKernel {
     config.blockDimZ = geometry_.block[2];
     config.sharedMemBytes = geometry_.shared_bytes;
     config.hStream = context.stream;
+    CUlaunchAttribute attribute{};
+    if (geometry_.is_dependent_launch != 0) {
+      attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+      attribute.value.programmaticStreamSerializationAllowed = 1;
+      config.attrs = &attribute;
+      config.numAttrs = 1;
+    }
     check(driver().launch_kernel_ex(&config, kernel_.function, pointers.data(), nullptr), "launching " + tactic_);
   }
   std::size_t workspace_bytes() const override { return 0; }

@@ -18,6 +18,9 @@ struct LaunchGeometry {
   std::uint32_t grid[3] = {1, 1, 1};
   std::uint32_t block[3] = {1, 1, 1};
   std::uint32_t shared_bytes = 0;  ///< Dynamic.
+  /// May begin while the kernel before it on the stream is ending: the source waits for that one (griddepcontrol.wait)
+  /// before it reads or writes anything that kernels write. From SM 9.0 on.
+  std::uint32_t is_dependent_launch = 0;
 };
 
 /// Compiles `source` and loads its function `entry`, which takes the addresses of `arguments` in order. The program

@@ -2,9 +2,9 @@
 #include "targets/cuda/backends/plain_source.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "pajamas/error.h"
+#include "targets/cuda/backends/activation_source.h"
 
 namespace pajamas::cuda {
 namespace {
@@ -15,12 +15,6 @@ constexpr std::uint32_t kAttentionBlockSize = 128;
 constexpr std::int64_t kMaxSharedBytes = 96 * 1024;
 
 std::string text(std::int64_t number) { return std::to_string(number) + "LL"; }
-
-std::string text(float number) {
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, "%.9ef", static_cast<double>(number));
-  return buffer;
-}
 
 std::string type_name(DType dtype) {
   switch (dtype) {
@@ -65,7 +59,7 @@ class Writer {
   std::string epilogue(const Epilogue& given, float scale, const std::vector<std::string>& y_indices,
                        std::size_t bias_axis) {
     std::string out;
-    if (scale != 1.0F) out += "  t = t * Number(" + text(scale) + ");\n";
+    if (scale != 1.0F) out += "  t = t * Number(" + float_literal(scale) + ");\n";
     if (given.bias) {
       add_input("bias", *given.bias);
       const std::size_t rank = desc(*given.bias).extents.rank();
@@ -79,7 +73,7 @@ class Writer {
       residual = "  t += " + load("residual", *given.residual, y_indices) + ";\n";
     }
     if (given.is_residual_before_activation) out += residual;
-    out += activation(given.activation);
+    out += activation_source(given.activation);
     if (!given.is_residual_before_activation) out += residual;
     return out + "  y[" + place(desc(y_), y_indices) + "] = store<" + type_name(desc(y_).dtype) + ">(t);\n";
   }
@@ -100,37 +94,6 @@ class Writer {
   }
 
  private:
-  static std::string activation(const Activation& given) {
-    const std::string alpha = "Number(" + text(given.alpha) + ")";
-    const std::string beta = "Number(" + text(given.beta) + ")";
-    switch (given.kind) {
-      case ActivationKind::kNone: return "";
-      case ActivationKind::kRelu: return "  t = t < Number(0) ? Number(0) : t;\n";
-      case ActivationKind::kSilu: return "  t = t / (Number(1) + exp(-t));\n";
-      case ActivationKind::kSigmoid: return "  t = Number(1) / (Number(1) + exp(-t));\n";
-      case ActivationKind::kTanh: return "  t = tanh(t);\n";
-      case ActivationKind::kGeluErf:
-        return "  t = Number(0.5) * t * (Number(1) + erf(t * Number(0.70710678118654752440)));\n";
-      case ActivationKind::kGeluTanh:
-        return "  t = Number(0.5) * t * (Number(1) + tanh(Number(0.79788456080286535588) * (t + Number(0.044715) * t * "
-               "t "
-               "* t)));\n";
-      case ActivationKind::kClip:
-        return "  t = t < " + alpha + " ? " + alpha + " : (t > " + beta + " ? " + beta + " : t);\n";
-      case ActivationKind::kLeakyRelu: return "  t = t < Number(0) ? t * " + alpha + " : t;\n";
-      case ActivationKind::kHardSigmoid:
-        return "  t = " + alpha + " * t + " + beta +
-               ";\n  t = t < Number(0) ? Number(0) : (t > Number(1) ? Number(1) : t);\n";
-      case ActivationKind::kHardSwish:
-        return "  { Number s = t / Number(6) + Number(0.5);\n"
-               "    t = t * (s < Number(0) ? Number(0) : (s > Number(1) ? Number(1) : s)); }\n";
-      case ActivationKind::kElu: return "  t = t < Number(0) ? " + alpha + " * expm1(t) : t;\n";
-      case ActivationKind::kSoftplus: return "  t = softplus(t);\n";
-      case ActivationKind::kMish: return "  t = t * tanh(softplus(t));\n";
-    }
-    throw Error(ErrorKind::kInternal, "an activation without a formula");
-  }
-
   static constexpr const char* kPrelude =
       "#include <cuda_fp16.h>\n#include <cuda_bf16.h>\n#define INFINITY __int_as_float(0x7f800000)\n";
   static constexpr const char* kFunctions = R"(
@@ -299,7 +262,7 @@ PlainSource attention_source(const Program& program, const AttentionStep& attent
   body += "    for (long long d = 0; d < " + text(head_dim) +
           "; ++d) s += " + writer.load("q", attention.q, {"batch", "head", "row", "d"}) + " * " +
           writer.load("k", attention.k, {"batch", "kv_head", "j", "d"}) + ";\n";
-  body += "    s *= Number(" + text(attention.scale) + ");\n" + mask;
+  body += "    s *= Number(" + float_literal(attention.scale) + ");\n" + mask;
   if (attention.is_causal) body += "    if (j > row) s = -INFINITY;\n";
   body += "    scores[j] = s;\n    largest = s > largest ? s : largest;\n  }\n";
   const auto reduce = [&](const std::string& value, const std::string& combined) {
