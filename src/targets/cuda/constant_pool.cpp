@@ -87,21 +87,94 @@ Tensor convert(const Tensor& tensor, DType dtype) {
   return narrow;
 }
 
+const Tensor& values_of(const ConstantTable& table, const std::string& name) {
+  const ConstantTable::Entry* entry = table.find(name);
+  if (entry == nullptr) {
+    throw Error(ErrorKind::kInternal, "a program asks for the constant '" + name + "', which there is not");
+  }
+  if (!entry->values) {
+    throw Error(ErrorKind::kInternal, "the numbers of the weight '" + name + "' are not at hand");
+  }
+  return *entry->values;
+}
+
+/// The parts one behind the other: rows of every part in turn.
+Tensor joined(const ConstantTable& table, const PackRequest& request) {
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorKind::kInternal, "the parts of the weight '" + request.name + "' do not fit together: " + why);
+  };
+  std::vector<std::int64_t> extents;
+  DType dtype = DType::kUndefined;
+  std::int64_t total = 0;
+  for (const PackRequest::Part& part : request.parts) {
+    total += part.extent;
+    if (part.name.empty() || dtype != DType::kUndefined) continue;
+    extents = values_of(table, part.name).shape().extents();
+    dtype = values_of(table, part.name).dtype();
+  }
+  if (request.join_axis >= extents.size()) refuse("no such axis");
+  extents[request.join_axis] = total;
+  const int bits = bits_of(dtype);
+  if (bits < 8 || bits % 8 != 0) {
+    throw Error(ErrorKind::kUnsupported,
+                std::string("a weight of ") + to_string(dtype) + " cannot be joined to others: '" + request.name + "'");
+  }
+  Tensor whole(dtype, Shape(extents));
+  const auto bytes = whole.mutable_bytes();
+  std::memset(bytes.data(), 0, bytes.size());
+  std::size_t inner = static_cast<std::size_t>(bits) / 8;
+  std::size_t num_rows = 1;
+  for (std::size_t i = 0; i < extents.size(); ++i) {
+    (i < request.join_axis ? num_rows : inner) *= i == request.join_axis ? 1 : static_cast<std::size_t>(extents[i]);
+  }
+  const std::size_t pitch = inner * static_cast<std::size_t>(total);
+  std::size_t start = 0;
+  for (const PackRequest::Part& part : request.parts) {
+    const std::size_t length = inner * static_cast<std::size_t>(part.extent);
+    if (!part.name.empty()) {
+      const Tensor& values = values_of(table, part.name);
+      extents[request.join_axis] = part.extent;
+      if (values.dtype() != dtype || values.shape().extents() != extents) refuse("'" + part.name + "'");
+      for (std::size_t row = 0; row < num_rows && length > 0; ++row) {
+        std::memcpy(bytes.data() + row * pitch + start, values.bytes().data() + row * length, length);
+      }
+    }
+    start += length;
+  }
+  return whole;
+}
+
+std::string text_of(const std::vector<std::int64_t>& extents) {
+  std::string text;
+  for (const std::int64_t extent : extents) text += "," + std::to_string(extent);
+  return text;
+}
+
 }  // namespace
 
 std::string key_of(const PackRequest& request) {
-  // The name goes last: it may hold any character.
+  // Names go last: they may hold any character, so that those of parts say how long they are.
   std::string key = request.packing == Packing::kChannelsLast ? "cl" : "as";
-  for (const std::int64_t extent : request.padded_extents) key += "," + std::to_string(extent);
+  if (!request.reshaped_extents.empty()) key += "/" + text_of(request.reshaped_extents) + "/";
+  key += text_of(request.padded_extents);
   if (request.dtype != DType::kUndefined) key += std::string(",") + to_string(request.dtype);
-  return key + ":" + request.name;
+  if (request.parts.empty()) return key + ":" + request.name;
+  key += ",joined" + std::to_string(request.join_axis) + ":";
+  for (const PackRequest::Part& part : request.parts) {
+    key += std::to_string(part.extent) + "," + std::to_string(part.name.size()) + ":" + part.name;
+  }
+  return key;
 }
 
-Tensor pack(const ConstantTable::Entry& entry, const PackRequest& request) {
-  if (!entry.values) {
-    throw Error(ErrorKind::kInternal, "the numbers of the weight '" + request.name + "' are not at hand");
+Tensor pack(const ConstantTable& table, const PackRequest& request) {
+  Tensor tensor = request.parts.empty() ? values_of(table, request.name) : joined(table, request);
+  if (!request.reshaped_extents.empty()) {
+    if (Shape(request.reshaped_extents).num_elements() != tensor.num_elements()) {
+      throw Error(ErrorKind::kInternal, "the weight '" + request.name + "' of " + tensor.shape().to_string() +
+                                            " has not the elements of " + Shape(request.reshaped_extents).to_string());
+    }
+    tensor = tensor.reshaped(Shape(request.reshaped_extents));
   }
-  Tensor tensor = *entry.values;
   const std::vector<std::int64_t>& extents = tensor.shape().extents();
   const std::vector<std::int64_t>& padded = request.padded_extents.empty() ? extents : request.padded_extents;
   bool is_padded = padded.size() != extents.size();

@@ -22,7 +22,19 @@ enum class Packing {
 
 /// What can be done to a weight on its way into the pool, in this order.
 struct PackRequest {
-  std::string name;  ///< Initializer.
+  std::string name;  ///< Initializer; with `parts` only what messages call it.
+  /// A part of a constant that is joined from several.
+  struct Part {
+    std::string name;         ///< Initializer; empty: zeros.
+    std::int64_t extent = 0;  ///< Along `join_axis`.
+    bool operator==(const Part&) const = default;
+  };
+  /// When there are any, the constant is these one behind the other along `join_axis`; their types and other extents
+  /// agree, and one of them at least is an initializer.
+  std::vector<Part> parts;
+  std::size_t join_axis = 0;
+  /// Other extents of as many elements (a convolution's kernels as rows of a matrix); empty: its own.
+  std::vector<std::int64_t> reshaped_extents;
   Packing packing = Packing::kAsIs;
   /// Extents to pad to with zeros (more input channels than the model has); empty: none.
   std::vector<std::int64_t> padded_extents;
@@ -53,9 +65,9 @@ class ConstantTable {
   std::map<std::string, Entry> entries_;
 };
 
-/// Packs one constant. `entry` must hold its numbers. Throws Error{kInternal} when it does not, Error{kUnsupported} for
-/// a type conversion that loses more than rounding.
-Tensor pack(const ConstantTable::Entry& entry, const PackRequest& request);
+/// Packs one constant of the table, which must hold its numbers. Throws Error{kInternal} when it does not or when the
+/// request does not fit it, Error{kUnsupported} for a type conversion that loses more than rounding.
+Tensor pack(const ConstantTable& table, const PackRequest& request);
 
 /// What a lowering asked for: key → request, in the order of first use.
 struct ConstantUse {

@@ -50,7 +50,8 @@ GraphContext::GraphContext(const Model& graph_model, const ConstantTable& table,
       opset(model.opset()),
       aliases_(std::move(aliases)) {
   for (const auto& [name, request] : aliases_) {
-    inner_.add(name, {facts->dtype_of(name), Shape(request.padded_extents), std::nullopt});
+    const auto& extents = request.padded_extents.empty() ? request.reshaped_extents : request.padded_extents;
+    inner_.add(name, {facts->dtype_of(name), Shape(extents), std::nullopt});
   }
   for (const Initializer& initializer : graph_model.graph.initializers) {
     if (table.find(initializer.name) != nullptr) continue;

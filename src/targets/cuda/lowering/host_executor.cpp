@@ -81,9 +81,7 @@ class Executor {
         std::copy(given.begin(), given.end(), bytes.begin());
       } else if (buffer.place == Place::kConstant) {
         const PackRequest& request = *requests.at(buffer.constant_key);
-        const auto* entry = constants.find(request.name);
-        if (entry == nullptr) throw Error(ErrorKind::kInternal, "no such constant: " + request.name);
-        const Tensor packed = pack(*entry, request);
+        const Tensor packed = pack(constants, request);
         if (packed.size_bytes() != bytes.size()) {
           throw Error(ErrorKind::kInternal, "a constant of another size than its buffer: " + request.name);
         }

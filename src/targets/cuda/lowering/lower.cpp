@@ -13,6 +13,7 @@
 #include "targets/cuda/lowering/regions.h"
 #include "targets/cuda/lowering/rewrite.h"
 #include "targets/cuda/lowering/schedule.h"
+#include "targets/cuda/lowering/siblings.h"
 #include "targets/cuda/lowering/storage.h"
 
 namespace pajamas::cuda {
@@ -51,16 +52,6 @@ Window swapped_ends(Window window) {
 
 bool is_inner(const Window& window, std::size_t axis) { return window.strides[axis] == 1 || window.extents[axis] == 1; }
 
-/// 16-byte vectors along the inner axis: what cuDNN and cuBLASLt ask of addresses and pitches.
-bool is_vector_aligned(const Window& window, DType dtype) {
-  const std::int64_t quantum = std::max<std::int64_t>(128 / std::max(bits_of(dtype), 1), 1);
-  if (window.offset % quantum != 0) return false;
-  for (std::size_t i = 0; i < window.extents.size(); ++i) {
-    if (window.extents[i] > 1 && window.strides[i] > 1 && window.strides[i] % quantum != 0) return false;
-  }
-  return true;
-}
-
 class Lowering {
  public:
   Lowering(const Model& model, const ConstantTable& constants, const LoweringOptions& options)
@@ -80,7 +71,7 @@ class Lowering {
   Lowering(Rewritten rewritten, const ConstantTable& constants, const LoweringOptions& options)
       : graph_(rewritten.model, constants, std::move(rewritten.aliases)),
         options_(options),
-        products_(find_products(graph_, options.fuses)),
+        products_(merge_siblings(graph_, find_products(graph_, options.fuses), options)),
         roles_(find_roles(graph_, products_)),
         storage_(graph_, products_, options, roles_) {
     program_.opset = graph_.opset;
@@ -108,7 +99,7 @@ class Lowering {
   void group_loops() {
     for (std::size_t i = 0; i < products_.size(); ++i) {
       const Product& product = products_[i];
-      Unit unit{Unit::Kind::kProduct, i, {}, {}, {product.output}, product.nodes.back()};
+      Unit unit{Unit::Kind::kProduct, i, {}, {}, product.outputs(), product.nodes.back()};
       for (const std::string* name :
            {&product.a, &product.b, &product.v, &product.mask, &product.bias, &product.residual}) {
         if (!name->empty()) unit.reads.push_back(*name);
@@ -363,6 +354,42 @@ class Lowering {
                      }));
   }
 
+  /// Where a product's result is: of siblings the buffer that holds all of them.
+  Location result_of(const Product& product) {
+    return storage_.locate(product.parts.empty() ? product.output : product.merged);
+  }
+
+  /// The weights of siblings, joined. `wanted` makes their window from their extents.
+  template <typename MakeWindow>
+  Location joined_weights(const Product& product, Packing packing, const MakeWindow& wanted) {
+    PackRequest request;
+    request.name = product.b;
+    request.packing = packing;
+    request.join_axis = product.weights_axis;
+    auto extents = graph_.extents_of(product.b);
+    extents[product.weights_axis] = 0;
+    for (const Product::Part& part : product.parts) {
+      request.parts.push_back({part.b, part.columns});
+      extents[product.weights_axis] += part.columns;
+    }
+    return storage_.constant(request, wanted(extents), graph_.dtype_of(product.b));
+  }
+
+  std::optional<ValueId> bias_of(const Product& product) {
+    PackRequest request;
+    std::int64_t total = 0;
+    for (const Product::Part& part : product.parts) {
+      request.parts.push_back({part.bias, part.columns});
+      if (request.name.empty()) request.name = part.bias;
+      total += part.columns;
+    }
+    const std::string& name = request.parts.empty() ? product.bias : request.name;
+    if (name.empty()) return {};
+    if (request.parts.empty()) return vector_of(name);
+    const DType dtype = graph_.dtype_of(name);
+    return add_value(name, dtype, storage_.constant(request, row_major_window({total}), dtype));
+  }
+
   void emit_conv(const Product& product) {
     const Node& node = graph_.node(product.anchor);
     ConvStep conv;
@@ -370,7 +397,10 @@ class Lowering {
     const auto x = graph_.extents_of(product.a);
     const auto weights = graph_.extents_of(product.b);
     const std::size_t axes = x.size() - 2;
-    if (graph_.is_constant(product.b)) {
+    if (!product.parts.empty()) {
+      conv.weights = add_value(product.b, graph_.dtype_of(product.b),
+                               joined_weights(product, Packing::kChannelsLast, channels_last_window));
+    } else if (graph_.is_constant(product.b)) {
       PackRequest request = graph_.request_of(product.b);
       request.packing = Packing::kChannelsLast;
       const DType dtype = graph_.dtype_of(product.b);
@@ -403,12 +433,13 @@ class Lowering {
       conv.pads_begin.push_back(before);
       conv.pads_end.push_back(after);
     }
-    if (!product.bias.empty()) conv.epilogue.bias = vector_of(product.bias);
+    conv.epilogue.bias = bias_of(product);
     if (!product.residual.empty()) conv.epilogue.residual = channels_last(product.residual);
     conv.epilogue.is_residual_before_activation = product.is_residual_before;
     conv.epilogue.activation = product.activation;
-    conv.y = value_id(product.output);
-    push(conv, labels_of(product.nodes), {product.output});
+    conv.y = product.parts.empty() ? value_id(product.output)
+                                   : add_value(product.merged, graph_.dtype_of(product.output), result_of(product));
+    push(conv, labels_of(product.nodes), product.outputs());
   }
 
   Location matrix(const std::string& name) {
@@ -428,8 +459,8 @@ class Lowering {
     MatMulStep step;
     const DType dtype = graph_.dtype_of(product.output);
     Location a = matrix(product.a);
-    Location b = matrix(product.b);
-    Location y = storage_.locate(product.output);
+    Location b = product.parts.empty() ? matrix(product.b) : joined_weights(product, Packing::kAsIs, row_major_window);
+    Location y = result_of(product);
     std::optional<Location> residual;
     if (!product.residual.empty()) residual = matrix(product.residual);
     if (node.is("Gemm")) {
@@ -464,12 +495,12 @@ class Lowering {
     step.a = add_value(product.a, dtype, a);
     step.b = add_value(product.b, dtype, b);
     step.scale = product.scale;
-    if (!product.bias.empty()) step.epilogue.bias = vector_of(product.bias);
+    step.epilogue.bias = bias_of(product);
     if (residual) step.epilogue.residual = add_value(product.residual, dtype, *residual);
     step.epilogue.is_residual_before_activation = product.is_residual_before;
     step.epilogue.activation = product.activation;
-    step.y = add_value(product.output, dtype, y);
-    push(step, labels_of(product.nodes), {product.output});
+    step.y = add_value(product.parts.empty() ? product.output : product.merged, dtype, y);
+    push(step, labels_of(product.nodes), product.outputs());
   }
 
   /// Batches become rows where b is one matrix, one batch axis otherwise; where strides allow.

@@ -28,6 +28,22 @@ struct Product {
   bool is_k_transposed = false;  ///< Attention: `b` is [..., head_dim, kv_len].
   Activation activation;
   float scale = 1;
+  /// One of several products that are computed as one (siblings.h), in the order of their columns.
+  struct Part {
+    std::string b;
+    std::string bias;  ///< May be empty: zeros where another has one.
+    std::string output;
+    std::int64_t columns = 0;  ///< Or output channels.
+  };
+  std::vector<Part> parts;       ///< Empty, or at least two; `b`, `bias` and `output` are then those of the first.
+  std::string merged;            ///< With parts: what the whole result is called.
+  std::size_t weights_axis = 0;  ///< With parts: the axis of `b` that the columns lie along.
+  std::vector<std::string> outputs() const {
+    if (parts.empty()) return {output};
+    std::vector<std::string> names;
+    for (const Part& part : parts) names.push_back(part.output);
+    return names;
+  }
   /// A bias-only result is written dense: cuDNN takes 8 µs instead of 3 to write a slice without an activation (H200).
   bool may_write_slice() const {
     return kind != Kind::kConv || activation.kind != ActivationKind::kNone || !residual.empty();

@@ -37,8 +37,13 @@ bool is_dense(const Window& window) {
 StorageMap::StorageMap(const GraphContext& graph, const std::vector<Product>& products, const LoweringOptions& options,
                        std::vector<Role>& roles)
     : graph_(graph), options_(options), roles_(roles) {
-  for (const Product& product : products) product_of_[product.output] = &product;
+  for (const Product& product : products) {
+    for (const std::string& output : product.outputs()) product_of_[output] = &product;
+  }
   find_layouts();
+  for (const Product& product : products) {
+    if (!product.parts.empty()) place_siblings(product);
+  }
   place_outputs();
   if (options.uses_slices) {
     for (std::size_t i = graph.nodes().size(); i-- > 0;) {
@@ -195,6 +200,22 @@ void StorageMap::place_outputs() {
     // A value that convolutions read too stays channels-last, and its copy is the output.
     if (has_conv_consumer(name)) continue;
     place(name, {static_cast<int>(storages_.size()) - 1, row_major_window(extents)}, false);
+  }
+}
+
+void StorageMap::place_siblings(const Product& product) {
+  const bool is_conv = product.kind == Product::Kind::kConv;
+  auto extents = graph_.extents_of(product.output);
+  const std::size_t axis = is_conv ? 1 : extents.size() - 1;
+  extents[axis] = 0;
+  for (const Product::Part& part : product.parts) extents[axis] += part.columns;
+  const Location whole = new_location(product.merged, graph_.dtype_of(product.output),
+                                      is_conv ? channels_last_window(extents) : row_major_window(extents));
+  locations_[product.merged] = whole;
+  std::int64_t start = 0;
+  for (const Product::Part& part : product.parts) {
+    locations_[part.output] = {whole.storage, slice_window(whole.window, axis, start, part.columns)};
+    start += part.columns;
   }
 }
 

@@ -72,6 +72,7 @@ class StorageMap {
   bool can_write(const Product& product, const Location& location) const;
   bool place(const std::string& name, const Location& location, bool is_trial);
   void find_layouts();
+  void place_siblings(const Product& product);
   void place_outputs();
   void place_concat(int index);
   void find_views();

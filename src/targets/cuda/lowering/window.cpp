@@ -152,6 +152,15 @@ Window slice_window(Window window, std::size_t axis, std::int64_t start, std::in
   return window;
 }
 
+bool is_vector_aligned(const Window& window, DType dtype) {
+  const std::int64_t quantum = std::max<std::int64_t>(128 / std::max(bits_of(dtype), 1), 1);
+  if (window.offset % quantum != 0) return false;
+  for (std::size_t i = 0; i < window.extents.size(); ++i) {
+    if (window.extents[i] > 1 && window.strides[i] > 1 && window.strides[i] % quantum != 0) return false;
+  }
+  return true;
+}
+
 bool is_view_type(const Node& node) {
   return is_reshape_type(node) || node.is("Transpose") || node.is("Split") || node.is("Slice") || node.is("Gather") ||
          node.is("Expand");

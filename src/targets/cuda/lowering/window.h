@@ -29,6 +29,9 @@ Window permute_window(const Window& window, const std::vector<std::size_t>& orde
 /// `count` elements along an axis from `start` on, every `step`-th.
 Window slice_window(Window window, std::size_t axis, std::int64_t start, std::int64_t count, std::int64_t step = 1);
 
+/// Vectors of 16 bytes along the inner axis, which cuDNN and cuBLASLt ask of addresses and pitches, are possible.
+bool is_vector_aligned(const Window& window, DType dtype);
+
 /// Output `index` of a view operator as a window of its input's; nothing for another operator, one whose parameters are
 /// no constants, or where strides cannot say it.
 std::optional<Window> view_through(const GraphContext& graph, const Node& node, std::size_t index, const Window& input);

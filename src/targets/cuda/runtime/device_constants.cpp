@@ -17,12 +17,7 @@ std::size_t aligned(std::size_t offset) {
 void PackedConstants::add(const std::vector<ConstantUse>& uses, const ConstantTable& table) {
   for (const ConstantUse& use : uses) {
     if (index_.count(use.key) != 0) continue;
-    const ConstantTable::Entry* entry = table.find(use.request.name);
-    if (entry == nullptr) {
-      throw Error(ErrorKind::kInternal,
-                  "a program asks for the constant '" + use.request.name + "', which there is not");
-    }
-    Tensor packed = pack(*entry, use.request);
+    Tensor packed = pack(table, use.request);
     const std::size_t offset = aligned(size_bytes_);
     index_.emplace(use.key, places_.size());
     places_.push_back({use.key, offset, packed.size_bytes()});
