@@ -62,7 +62,8 @@ TEST(CudaLoweringModels, vit_b_16) {
   const auto lowered = lower(model, table_of(model));
   print("vit fp16", lowered);
   EXPECT_EQ(count_kinds(lowered.program)["attention"], 12);
-  EXPECT_EQ(count_kinds(lowered.program)["matmul"], 12 * 4 + 1) << "Q, K and V of a layer are one product";
+  EXPECT_EQ(count_kinds(lowered.program)["matmul"], 12 * 4 + 2) << "patches, four a layer (Q, K and V as one), head";
+  EXPECT_EQ(count_kinds(lowered.program)["conv"], 0);
 }
 
 }  // namespace

@@ -1,28 +1,10 @@
 // Products of one input merged into one: numbers, how many steps come out, what is left alone. Also the packing of the
 // weights that are joined for it.
-#include "graph/graph_builder.h"
 #include "pajamas/error.h"
 #include "unit/targets/cuda_lowering_support.h"
 
 namespace pajamas::cuda {
 namespace {
-
-std::vector<Dimension> known(const Shape& shape) {
-  std::vector<Dimension> dimensions;
-  for (const std::int64_t extent : shape) dimensions.push_back(Dimension::known(extent));
-  return dimensions;
-}
-
-Tensor scaled(DType dtype, const Shape& shape, std::uint64_t seed, float factor) {
-  Tensor wide = random_tensor(DType::kFloat32, shape, seed);
-  for (float& value : wide.mutable_as<float>()) value *= factor;
-  if (dtype == DType::kFloat32) return wide;
-  Tensor half(dtype, shape);
-  convert_float_to_float16(
-      std::as_const(wide).as<float>(),
-      {reinterpret_cast<std::uint16_t*>(half.mutable_bytes().data()), static_cast<std::size_t>(shape.num_elements())});
-  return half;
-}
 
 /// Attention as encoders write it: Q and V with a bias, K without.
 Model attention_model(DType dtype, bool is_k_output) {

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "graph/graph_builder.h"
 #include "graph/inline_functions.h"
 #include "graph/interpreter.h"
 #include "graph/passes/pipeline.h"
@@ -45,6 +46,24 @@ inline Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed)
   auto* to = reinterpret_cast<std::uint16_t*>(half.mutable_bytes().data());
   const auto from = std::as_const(wide).as<float>();
   for (std::size_t i = 0; i < from.size(); ++i) to[i] = float16_from_float(from[i]);
+  return half;
+}
+
+inline std::vector<Dimension> known(const Shape& shape) {
+  std::vector<Dimension> dimensions;
+  for (const std::int64_t extent : shape) dimensions.push_back(Dimension::known(extent));
+  return dimensions;
+}
+
+/// Normal numbers times a factor.
+inline Tensor scaled(DType dtype, const Shape& shape, std::uint64_t seed, float factor) {
+  Tensor wide = random_tensor(DType::kFloat32, shape, seed);
+  for (float& value : wide.mutable_as<float>()) value *= factor;
+  if (dtype == DType::kFloat32) return wide;
+  Tensor half(dtype, shape);
+  convert_float_to_float16(
+      std::as_const(wide).as<float>(),
+      {reinterpret_cast<std::uint16_t*>(half.mutable_bytes().data()), static_cast<std::size_t>(shape.num_elements())});
   return half;
 }
 

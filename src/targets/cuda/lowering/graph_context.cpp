@@ -8,9 +8,6 @@
 
 namespace pajamas::cuda {
 
-namespace {
-
-/// Large initializers become typed inputs, so that shapes follow although their numbers may be elsewhere.
 Model without_large_constants(const Model& source, const ConstantTable& table) {
   Model model = source;
   Graph& graph = model.graph;
@@ -38,8 +35,6 @@ Model without_large_constants(const Model& source, const ConstantTable& table) {
   }
   return model;
 }
-
-}  // namespace
 
 GraphContext::GraphContext(const Model& graph_model, const ConstantTable& table,
                            std::map<std::string, PackRequest> aliases)

@@ -15,6 +15,10 @@
 
 namespace pajamas::cuda {
 
+/// The model with its large initializers, and the constants of the table that it lacks, as typed inputs: the same
+/// whether their numbers are at hand (build) or not (load).
+Model without_large_constants(const Model& source, const ConstantTable& table);
+
 struct GraphContext {
   /// Throws Error{kUnsupported} naming the first value whose shape is unknown.
   /// `aliases`: weights in another form (padded) under names of their own.

@@ -1,5 +1,5 @@
-// Small rewrites of a graph before it is lowered: input channels padded to whole 8-byte loads, and what no step can
-// compute as it is written in terms of what can.
+// Small rewrites of a graph before it is lowered: patch embeddings as products, input channels padded to whole 8-byte
+// loads, and what no step can compute as it is written in terms of what can.
 #pragma once
 
 #include <map>

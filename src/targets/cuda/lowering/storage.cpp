@@ -75,6 +75,22 @@ bool StorageMap::has_product_consumer(const std::string& name, int depth) const 
   return false;
 }
 
+bool StorageMap::reaches_product(const Node& node, const Window& input, int depth) const {
+  constexpr int kMaxViews = 8;
+  for (std::size_t k = 0; k < node.outputs.size(); ++k) {
+    const auto window = view_through(graph_, node, k, input);
+    if (!window) continue;  // A loop must move the elements, and may as well do it with what it computes before.
+    for (const int index : graph_.uses.consumers(node.outputs[k])) {
+      const Role role = roles_[static_cast<std::size_t>(index)];
+      if (role == Role::kFused || role == Role::kWindow) return true;
+      const Node& next = graph_.node(index);
+      const bool is_view = role == Role::kLoop && is_view_type(next) && next.inputs[0] == node.outputs[k];
+      if (is_view && depth < kMaxViews && reaches_product(next, *window, depth + 1)) return true;
+    }
+  }
+  return false;
+}
+
 void StorageMap::find_layouts() {
   for (std::size_t i = 0; i < graph_.nodes().size(); ++i) {
     const Node& node = graph_.nodes()[i];
@@ -304,11 +320,7 @@ void StorageMap::find_views() {
     const int producer = graph_.uses.producer(view_root(node.inputs[0]));
     // Between loops a view is index arithmetic inside one kernel; elsewhere it must not be a copy.
     const bool is_of_loop = producer >= 0 && roles_[static_cast<std::size_t>(producer)] == Role::kLoop;
-    if (is_of_loop && std::none_of(node.outputs.begin(), node.outputs.end(), [&](const std::string& name) {
-          return !name.empty() && has_product_consumer(name);
-        })) {
-      continue;
-    }
+    if (is_of_loop && !reaches_product(node, locate(node.inputs[0]).window)) continue;
     make_view(static_cast<int>(i));
   }
 }

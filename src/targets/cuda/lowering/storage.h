@@ -68,6 +68,8 @@ class StorageMap {
   bool prefers_channels_last(const std::string& name) const;
   Window preferred_window(const std::string& name) const;
   bool has_product_consumer(const std::string& name, int depth = 0) const;
+  /// Whether windows alone lead from the node's input to a product.
+  bool reaches_product(const Node& node, const Window& input, int depth = 0) const;
   bool has_conv_consumer(const std::string& name) const;
   bool can_write(const Product& product, const Location& location) const;
   bool place(const std::string& name, const Location& location, bool is_trial);
