@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -60,6 +61,13 @@ class Detector {
   DetectionResult detect(const Image& image);
   /// Several pictures in one run where the engine's batch allows it; results in order.
   std::vector<DetectionResult> detect(std::span<const Image> images);
+
+  /// The bytes of a picture file (JPEG, PNG, WebP or BMP) in memory. On the target `cuda` plain JPEGs are decoded on
+  /// the GPU where nvJPEG is installed, which rounds pixels in its own way; all else as decode_image(). Throws
+  /// Error{kBadInput} for damaged files, saying which where there are several; the detector may be used again.
+  DetectionResult detect_encoded(std::span<const std::byte> file);
+  /// Several: while one run computes, the pictures of the next are decoded.
+  std::vector<DetectionResult> detect_encoded(std::span<const std::span<const std::byte>> files);
 
  private:
   struct Impl;

@@ -81,23 +81,20 @@ __global__ void __launch_bounds__(kGatherBoxes* kGatherGroups)
   bool is_invalid = false;
   float objectness = 1.0F;
   if (is_inside && work.layout != BoxLayout::kYoloEndToEnd) {
-    bool is_skipped = false;
     if (work.layout == BoxLayout::kYoloV5) {
       objectness = load(raw, static_cast<std::size_t>(box) * (5 + work.num_classes) + 4);
       is_invalid = !(objectness >= 0.0F && objectness <= kMaxScore);
-      is_skipped = !(objectness > threshold);  // class scores are at most 1
     }
-    if (!is_skipped) {
-      for (std::int32_t c = group; c < work.num_classes; c += kGatherGroups) {
-        const std::size_t index = work.layout == BoxLayout::kYoloV8
-                                      ? static_cast<std::size_t>(4 + c) * work.num_boxes + box
-                                      : static_cast<std::size_t>(box) * (5 + work.num_classes) + 5 + c;
-        const float score = load(raw, index);
-        is_invalid |= score != score;
-        if (score > best || best_class == kMaxDetectionClasses) {
-          best = score;
-          best_class = c;
-        }
+    // Boxes without an object too: a score that is no number is an error wherever it is.
+    for (std::int32_t c = group; c < work.num_classes; c += kGatherGroups) {
+      const std::size_t index = work.layout == BoxLayout::kYoloV8
+                                    ? static_cast<std::size_t>(4 + c) * work.num_boxes + box
+                                    : static_cast<std::size_t>(box) * (5 + work.num_classes) + 5 + c;
+      const float score = load(raw, index);
+      is_invalid |= score != score;
+      if (score > best || best_class == kMaxDetectionClasses) {
+        best = score;
+        best_class = c;
       }
     }
   }
@@ -131,15 +128,17 @@ __global__ void __launch_bounds__(kGatherBoxes* kGatherGroups)
       }
     }
     const float final_score = objectness * best;
-    const bool is_candidate = is_inside && best_class != kMaxDetectionClasses && final_score > threshold;
+    // As on the host, class scores being at most 1, a box whose objectness is not above the threshold is none.
+    const bool is_candidate = is_inside && best_class != kMaxDetectionClasses && final_score > threshold &&
+                              (work.layout != BoxLayout::kYoloV5 || objectness > threshold);
     if (is_candidate) {
       const Corners corners = corners_of(raw, work.layout, work.num_boxes, work.num_classes, box);
       const bool has_nan =
           corners.x1 != corners.x1 || corners.y1 != corners.y1 || corners.x2 != corners.x2 || corners.y2 != corners.y2;
       is_invalid |= has_nan || !(best <= kMaxScore);
     }
-    append(is_candidate, is_candidate ? detection_key(__float_as_uint(final_score), best_class, box) : 0, work.result,
-           keys);
+    append(is_candidate, is_candidate ? detection_key(__float_as_uint(fminf(final_score, 1.0F)), best_class, box) : 0,
+           work.result, keys);
   }
   if (is_invalid) atomicExch(&work.result->is_invalid, 1);
 }

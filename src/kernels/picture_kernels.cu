@@ -25,29 +25,8 @@ __global__ void place_picture(PictureTensor tensor, const PicturePlacement* __re
   const int y = static_cast<int>(blockIdx.y) * kBlockHeight + static_cast<int>(threadIdx.y);
   if (x >= tensor.width_px || y >= tensor.height_px) return;
   const PicturePlacement placement = *placement_in_memory;
-  const int scaled_x = x - placement.offset_x_px;
-  const int scaled_y = y - placement.offset_y_px;
-  std::uint32_t levels[3] = {tensor.pad_level, tensor.pad_level, tensor.pad_level};
-  if (scaled_x >= 0 && scaled_x < placement.scaled_width_px && scaled_y >= 0 && scaled_y < placement.scaled_height_px) {
-    const bool is_scaled = placement.scaled_width_px != placement.source_width_px ||
-                           placement.scaled_height_px != placement.source_height_px;
-    LinearTap across{scaled_x, 0};
-    LinearTap down{scaled_y, 0};
-    if (is_scaled) {
-      across = linear_tap(scaled_x, static_cast<double>(placement.source_width_px) / placement.scaled_width_px,
-                          placement.source_width_px);
-      down = linear_tap(scaled_y, static_cast<double>(placement.source_height_px) / placement.scaled_height_px,
-                        placement.source_height_px);
-    }
-    const std::uint8_t* upper = placement.pixels + down.first * placement.pitch_bytes + 3 * across.first;
-    const std::uint8_t* lower = down.next_weight != 0 ? upper + placement.pitch_bytes : upper;
-    const int right = across.next_weight != 0 ? 3 : 0;
-#pragma unroll
-    for (int c = 0; c < 3; ++c) {
-      levels[c] =
-          mix_levels(upper[c], upper[right + c], lower[c], lower[right + c], across.next_weight, down.next_weight);
-    }
-  }
+  std::uint32_t levels[3];
+  placed_levels(placement, x, y, tensor.pad_level, levels);
   T* out = static_cast<T*>(tensor.out);
   const std::size_t pixel = static_cast<std::size_t>(y) * tensor.width_px + x;
   const std::size_t plane = static_cast<std::size_t>(tensor.width_px) * tensor.height_px;

@@ -13,15 +13,6 @@
 
 namespace pajamas::kernels {
 
-/// Geometry of one picture. Lies in device memory, so that one CUDA graph serves pictures of every size.
-struct PicturePlacement {
-  const std::uint8_t* pixels = nullptr;  ///< Device memory, interleaved RGB, `pitch_bytes` from row to row.
-  std::size_t pitch_bytes = 0;
-  std::int32_t source_width_px = 1, source_height_px = 1;
-  std::int32_t scaled_width_px = 1, scaled_height_px = 1;
-  std::int32_t offset_x_px = 0, offset_y_px = 0;  ///< Of the scaled picture in the canvas; negative: cropped.
-};
-
 /// What stays the same for all pictures of a model input.
 struct PictureTensor {
   void* out = nullptr;            ///< Device memory: [3, height, width], or [height, width, 3] with is_nhwc.

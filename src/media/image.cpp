@@ -3,7 +3,6 @@
 #include "pajamas/image.h"
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cstring>
 #include <new>
@@ -11,6 +10,7 @@
 #include <string_view>
 
 #include "base/files.h"
+#include "kernels/picture_math.h"
 #include "media/codecs.h"
 #include "pajamas/error.h"
 
@@ -76,29 +76,11 @@ Image oriented(Image image, int orientation) {
   turned.width_px = is_transposed ? image.height_px : image.width_px;
   turned.height_px = is_transposed ? image.width_px : image.height_px;
   turned.pixels.resize(image.pixels.size());
-  // Steps in the stored picture, in samples, that one step right and one step down in the upright picture make, and
-  // where its top left corner is stored (EXIF 2.3, tag 0x0112).
-  const std::int64_t right = 3;
-  const std::int64_t down = 3 * width;
-  struct Walk {
-    std::int64_t start, step_x, step_y;
-  };
-  const std::int64_t last_x = 3 * (width - 1);
-  const std::int64_t last_y = 3 * width * (height - 1);
-  const std::array<Walk, 9> walks{{{0, right, down},
-                                   {0, right, down},
-                                   {last_x, -right, down},
-                                   {last_x + last_y, -right, -down},
-                                   {last_y, right, -down},
-                                   {0, down, right},
-                                   {last_y, -down, right},
-                                   {last_x + last_y, -down, -right},
-                                   {last_x, down, -right}}};
-  const Walk walk = walks[static_cast<std::size_t>(orientation)];
+  const kernels::PixelWalk walk = kernels::upright_walk(orientation, width, height, 3 * width);
   std::uint8_t* out = turned.pixels.data();
   for (std::int64_t y = 0; y < turned.height_px; ++y) {
-    const std::uint8_t* in = image.pixels.data() + walk.start + y * walk.step_y;
-    for (std::int64_t x = 0; x < turned.width_px; ++x, in += walk.step_x, out += 3) {
+    const std::uint8_t* in = image.pixels.data() + walk.start_bytes + y * walk.step_y_bytes;
+    for (std::int64_t x = 0; x < turned.width_px; ++x, in += walk.step_x_bytes, out += 3) {
       out[0] = in[0];
       out[1] = in[1];
       out[2] = in[2];

@@ -95,6 +95,19 @@ void write_pixels(const Image& part, const Visible& visible, const Placement& pl
 
 }  // namespace
 
+double level_value(const PreprocessOptions& options, std::size_t channel, std::size_t level) {
+  return (static_cast<double>(level) / 255.0 - options.mean[channel]) / options.std[channel];
+}
+
+void require_whole(const Image& image) {
+  const auto num_samples = static_cast<std::size_t>(std::max(image.width_px, 0)) *
+                           static_cast<std::size_t>(std::max(image.height_px, 0)) * 3;
+  if (image.is_empty() || image.pixels.size() != num_samples) {
+    throw Error(ErrorKind::kBadInput,
+                image.is_empty() ? "the picture is empty" : "the picture's pixels do not fit its width and height");
+  }
+}
+
 Preprocessor::Preprocessor(const PreprocessOptions& options) : options_(options) {
   if (options.dtype != DType::kFloat32 && options.dtype != DType::kFloat16 && options.dtype != DType::kBfloat16 &&
       options.dtype != DType::kUint8) {
@@ -111,7 +124,7 @@ Preprocessor::Preprocessor(const PreprocessOptions& options) : options_(options)
       throw Error(ErrorKind::kBadInput, "the mean and std of the model's input must be finite, and std not zero");
     }
     for (std::size_t level = 0; level < kNumLevels; ++level) {
-      store(options.dtype, (static_cast<double>(level) / 255.0 - mean) / std,
+      store(options.dtype, level_value(options, channel, level),
             values_.data() + (channel * kNumLevels + level) * size);
     }
   }
@@ -123,12 +136,7 @@ std::size_t Preprocessor::size_bytes(const Placement& placement) const {
 }
 
 void Preprocessor::write(const Image& image, const Placement& placement, std::span<std::byte> out) const {
-  const auto num_samples = static_cast<std::size_t>(std::max(image.width_px, 0)) *
-                           static_cast<std::size_t>(std::max(image.height_px, 0)) * 3;
-  if (image.is_empty() || image.pixels.size() != num_samples) {
-    throw Error(ErrorKind::kBadInput,
-                image.is_empty() ? "the picture is empty" : "the picture's pixels do not fit its width and height");
-  }
+  require_whole(image);
   if (image.width_px != placement.source_width_px || image.height_px != placement.source_height_px ||
       out.size() != size_bytes(placement)) {
     throw Error(ErrorKind::kInternal, "preprocess: picture, placement and output do not belong together");

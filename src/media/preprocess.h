@@ -26,6 +26,12 @@ struct PreprocessOptions {
   std::array<double, 3> std{1.0, 1.0, 1.0};
 };
 
+/// The number that a level becomes in a channel of the tensor (0..2), before it is rounded to the dtype.
+double level_value(const PreprocessOptions& options, std::size_t channel, std::size_t level);
+
+/// Throws Error{kBadInput} for an empty picture and one whose pixels do not fit its width and height.
+void require_whole(const Image& image);
+
 /// The steps from picture to tensor, with what can be computed beforehand. Immutable; thread-safe.
 class Preprocessor {
  public:

@@ -67,19 +67,28 @@ std::vector<Detection> finish_detections(const BoxCandidates& candidates, const 
     kept = order_by_score(candidates);
     if (kept.size() > options.max_detections) kept.resize(options.max_detections);
   }
-  std::vector<Detection> detections;
-  detections.reserve(kept.size());
+  std::vector<FoundBox> boxes;
+  boxes.reserve(kept.size());
   for (const std::size_t index : kept) {
-    const BoxXyxyPx box = placement.to_source(candidates.box(index));
+    boxes.push_back({candidates.box(index), candidates.score[index], candidates.class_index[index]});
+  }
+  return place_detections(boxes, placement, facts);
+}
+
+std::vector<Detection> place_detections(std::span<const FoundBox> boxes, const Placement& placement,
+                                        const DetectionFacts& facts) {
+  std::vector<Detection> detections;
+  detections.reserve(boxes.size());
+  for (const FoundBox& found : boxes) {
+    const BoxXyxyPx box = placement.to_source(found.box);
     if (!(box.x2 > box.x1 && box.y2 > box.y1)) continue;
-    const std::int32_t class_index = candidates.class_index[index];
-    detections.push_back({box, class_index, label_of(facts, class_index), candidates.score[index]});
+    detections.push_back({box, found.class_index, label_of(facts, found.class_index), found.score});
   }
   return detections;
 }
 
 DetectionRunner::DetectionRunner(const DetectionFacts& facts, std::shared_ptr<const Engine> engine,
-                                 const DetectorOptions& options, std::size_t max_batch)
+                                 const DetectorOptions& options, std::size_t max_batch, DetectionPath path)
     : facts_(facts),
       options_(resolve_options(options, facts)),
       decoder_(make_head_decoder(facts)),
@@ -88,6 +97,29 @@ DetectionRunner::DetectionRunner(const DetectionFacts& facts, std::shared_ptr<co
   for (const std::string* name : {&facts_.boxes_output, &facts_.scores_output, &facts_.labels_output}) {
     if (!name->empty() || name == &facts_.boxes_output) session_.output_index(*name);
   }
+  if (path == DetectionPath::kHost) {
+    why_host_ = "the host was asked for";
+    return;
+  }
+  const DetectionPipelineSource* source = find_detection_pipelines(session_.engine());
+  if (source == nullptr) {
+    why_host_ = "the engine's target has no pipeline of its own";
+    return;
+  }
+  const PipelineRequestOrReason request = pipeline_request(facts_, options_, session_.engine(), session_.max_batch());
+  if (const auto* reason = std::get_if<std::string>(&request)) {
+    why_host_ = *reason;
+    return;
+  }
+  auto pipeline = source->new_detection_pipeline(std::get<DetectionPipelineRequest>(request));
+  if (!pipeline) {
+    why_host_ = "the engine's pipeline does not take outputs of this type or shape";
+    return;
+  }
+  pipelined_ = std::make_unique<PipelinedDetection>(facts_, options_, session_.pipeline(), std::move(pipeline),
+                                                    [this](const Image& image) {
+                                                      return std::move(detect_on_host({&image, 1}).front());
+                                                    });
 }
 
 HeadOutput DetectionRunner::output(const std::string& name) const {
@@ -100,6 +132,45 @@ HeadOutput DetectionRunner::output(const std::string& name) const {
 }
 
 std::vector<DetectionResult> DetectionRunner::detect(std::span<const Image> images) {
+  if (!pipelined_) return detect_on_host(images);
+  std::vector<GivenPicture> pictures;
+  pictures.reserve(images.size());
+  for (const Image& image : images) pictures.emplace_back(&image);
+  return pipelined_->detect(pictures);
+}
+
+std::vector<DetectionResult> DetectionRunner::detect_encoded(std::span<const std::span<const std::byte>> files) {
+  if (pipelined_) {
+    const std::vector<GivenPicture> pictures(files.begin(), files.end());
+    return pipelined_->detect(pictures);
+  }
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<Image> images;
+  images.reserve(files.size());
+  for (const std::span<const std::byte> file : files) {
+    try {
+      images.push_back(decode_image(file));
+    } catch (const Error& error) {
+      if (files.size() == 1) throw;
+      throw error.with_context("picture " + std::to_string(images.size() + 1) + " of " + std::to_string(files.size()));
+    }
+  }
+  const auto decoding = std::chrono::steady_clock::now() - start;
+  std::vector<DetectionResult> results = detect_on_host(images);
+  for (DetectionResult& result : results) {
+    result.timing.preprocess += decoding / static_cast<std::int64_t>(files.size());
+  }
+  return results;
+}
+
+nlohmann::json DetectionRunner::describe() const {
+  if (!pipelined_) return {{"pictures", "host"}, {"why_host", why_host_}};
+  nlohmann::json description = pipelined_->describe();
+  description["pictures"] = "device";
+  return description;
+}
+
+std::vector<DetectionResult> DetectionRunner::detect_on_host(std::span<const Image> images) {
   std::vector<DetectionResult> results(images.size());
   session_.run(images, [&](const ImageGroup& group) {
     HeadRequest request;
@@ -154,6 +225,9 @@ void check_detection(const TaskFacts& task, const std::string& part, const std::
 }
 
 struct Detector::Impl {
+  Impl(const DetectionFacts& facts, std::shared_ptr<const Engine> engine, const DetectorOptions& options,
+       std::size_t max_batch)
+      : runner(facts, std::move(engine), options, max_batch) {}
   DetectionRunner runner;
 };
 
@@ -162,7 +236,7 @@ Detector::Detector(const std::filesystem::path& bundle_path, const DetectorOptio
         const DetectionFacts& facts = *bundle.manifest().task.detection;
         auto engine = load_engine(bundle, facts.image.part, session_options(options.num_threads));
         const std::size_t max_batch = max_batch_of(bundle, facts.image.input);
-        return std::make_unique<Impl>(Impl{DetectionRunner(facts, std::move(engine), options, max_batch)});
+        return std::make_unique<Impl>(facts, std::move(engine), options, max_batch);
       })) {}
 
 Detector::~Detector() = default;
@@ -172,5 +246,13 @@ Detector& Detector::operator=(Detector&&) noexcept = default;
 DetectionResult Detector::detect(const Image& image) { return std::move(detect(std::span(&image, 1)).front()); }
 
 std::vector<DetectionResult> Detector::detect(std::span<const Image> images) { return impl_->runner.detect(images); }
+
+DetectionResult Detector::detect_encoded(std::span<const std::byte> file) {
+  return std::move(detect_encoded(std::span(&file, 1)).front());
+}
+
+std::vector<DetectionResult> Detector::detect_encoded(std::span<const std::span<const std::byte>> files) {
+  return impl_->runner.detect_encoded(files);
+}
 
 }  // namespace pajamas

@@ -11,6 +11,7 @@
 #include "pajamas/detection.h"
 #include "tasks/heads/detection_head.h"
 #include "tasks/image_session.h"
+#include "tasks/pipelined_detection.h"
 
 namespace pajamas {
 
@@ -32,21 +33,42 @@ ResolvedDetectorOptions resolve_options(const DetectorOptions& options, const De
 std::vector<Detection> finish_detections(const BoxCandidates& candidates, const Placement& placement,
                                          const ResolvedDetectorOptions& options, const DetectionFacts& facts);
 
+/// Boxes in pixels of the model's input, best first, as detections in pixels of the picture. Boxes that lie wholly in
+/// the padding fall away.
+std::vector<Detection> place_detections(std::span<const FoundBox> boxes, const Placement& placement,
+                                        const DetectionFacts& facts);
+
+/// Where pictures are prepared and boxes found.
+enum class DetectionPath {
+  kBest,  ///< In the engine's own pipeline where it offers one that fits, else on the host.
+  kHost,
+};
+
 /// One thread at a time.
 class DetectionRunner {
  public:
   /// `max_batch`: see ImageSession. Throws Error{kBadInput} when the engine does not fit the facts.
   DetectionRunner(const DetectionFacts& facts, std::shared_ptr<const Engine> engine, const DetectorOptions& options,
-                  std::size_t max_batch = 0);
+                  std::size_t max_batch = 0, DetectionPath path = DetectionPath::kBest);
+  DetectionRunner(const DetectionRunner&) = delete;
+  DetectionRunner& operator=(const DetectionRunner&) = delete;
+
   std::vector<DetectionResult> detect(std::span<const Image> images);
+  /// Pictures as the bytes of their files.
+  std::vector<DetectionResult> detect_encoded(std::span<const std::span<const std::byte>> files);
+  /// {"pictures": "device" or "host", "why_host": "...", and what the pipeline says of itself}.
+  nlohmann::json describe() const;
 
  private:
   HeadOutput output(const std::string& name) const;
+  std::vector<DetectionResult> detect_on_host(std::span<const Image> images);
 
   DetectionFacts facts_;
   ResolvedDetectorOptions options_;
   std::unique_ptr<DetectionHeadDecoder> decoder_;
   ImageSession session_;
+  std::unique_ptr<PipelinedDetection> pipelined_;  ///< Null: everything on the host.
+  std::string why_host_;
 };
 
 }  // namespace pajamas

@@ -10,7 +10,17 @@ namespace pajamas {
 
 namespace {
 
-PreprocessOptions options_of(const ImageInput& facts, DType dtype) {
+int checked_px(std::int64_t value, const char* name, bool may_be_zero = false) {
+  if (value < (may_be_zero ? 0 : 1) || value > 65536) {
+    throw Error(ErrorKind::kBadInput,
+                std::string("the manifest's ") + name + " is " + std::to_string(value) + ", not within 1..65536");
+  }
+  return static_cast<int>(value);
+}
+
+}  // namespace
+
+PreprocessOptions preprocess_options(const ImageInput& facts, DType dtype) {
   PreprocessOptions options;
   switch (facts.interpolation) {
     case ImageInput::Interpolation::kNearest: options.interpolation = Interpolation::kNearest; break;
@@ -27,18 +37,8 @@ PreprocessOptions options_of(const ImageInput& facts, DType dtype) {
   return options;
 }
 
-int checked_px(std::int64_t value, const char* name, bool may_be_zero = false) {
-  if (value < (may_be_zero ? 0 : 1) || value > 65536) {
-    throw Error(ErrorKind::kBadInput,
-                std::string("the manifest's ") + name + " is " + std::to_string(value) + ", not within 1..65536");
-  }
-  return static_cast<int>(value);
-}
-
-}  // namespace
-
 ImagePipeline::ImagePipeline(const ImageInput& facts, DType dtype)
-    : facts_(facts), dtype_(dtype), preprocessor_(options_of(facts, dtype)) {
+    : facts_(facts), dtype_(dtype), preprocessor_(preprocess_options(facts, dtype)) {
   place(64, 64);  // finds impossible facts now rather than at the first picture
 }
 

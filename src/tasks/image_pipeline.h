@@ -13,6 +13,9 @@
 
 namespace pajamas {
 
+/// The manifest's words as the options of media/preprocess.h; `dtype` is the input's.
+PreprocessOptions preprocess_options(const ImageInput& facts, DType dtype);
+
 /// How one model input wants its pictures. Immutable; thread-safe.
 class ImagePipeline {
  public:

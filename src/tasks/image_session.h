@@ -45,6 +45,9 @@ class ImageSession {
   /// Output of the last run in its own type.
   TensorView output(std::size_t index) const { return session_->output(index); }
   const Engine& engine() const noexcept { return *engine_; }
+  const ImagePipeline& pipeline() const noexcept { return pipeline_; }
+  /// Pictures of one run at most.
+  std::size_t max_batch() const noexcept { return max_batch_; }
 
  private:
   void prepare(std::span<const Image> images, ImageGroup& group);

@@ -50,7 +50,7 @@ void expect_equal_to_host(const Case& test, const PreprocessOptions& options) {
   const auto pixels = uploaded(rows.data(), rows.size());
   kernels::PicturePlacement placement;
   placement.pixels = reinterpret_cast<const std::uint8_t*>(pixels.data());
-  placement.pitch_bytes = pitch;
+  placement.step_y_bytes = static_cast<std::int64_t>(pitch);
   placement.source_width_px = test.placement.source_width_px;
   placement.source_height_px = test.placement.source_height_px;
   placement.scaled_width_px = test.placement.scaled_width_px;

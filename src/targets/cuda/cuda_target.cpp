@@ -8,6 +8,7 @@
 #include "pajamas/error.h"
 #include "targets/cuda/lowering/lower.h"
 #include "targets/cuda/runtime/engine_builder.h"
+#include "targets/cuda/runtime/nvjpeg_library.h"
 #include "targets/cuda/runtime/nvrtc.h"
 #include "targets/shape_profiles.h"
 
@@ -154,6 +155,11 @@ class CudaTarget final : public Target {
       report["nvrtc"] = nvrtc_version();
     } catch (const Error& error) {
       report["nvrtc"] = error.message();
+    }
+    try {
+      report["nvjpeg"] = NvjpegLibrary::open().version;
+    } catch (const Error& error) {
+      report["nvjpeg"] = error.message() + "; JPEGs are decoded on the host";
     }
     try {
       const std::shared_ptr<DeviceContext> device = DeviceContext::open();

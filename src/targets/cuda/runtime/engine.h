@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/detection_pipeline.h"
 #include "engine/target.h"
 #include "targets/cuda/constant_pool.h"
 #include "targets/cuda/runtime/device_constants.h"
@@ -25,7 +26,9 @@ inline constexpr std::size_t kMaxPlans = 8;
 using InputShapes = std::vector<Shape>;
 
 /// Immutable but for its cache of plans; shareable between threads.
-class CudaEngine final : public Engine, public std::enable_shared_from_this<CudaEngine> {
+class CudaEngine final : public Engine,
+                         public DetectionPipelineSource,
+                         public std::enable_shared_from_this<CudaEngine> {
  public:
   struct Parts {
     std::shared_ptr<DeviceContext> device;
@@ -42,6 +45,7 @@ class CudaEngine final : public Engine, public std::enable_shared_from_this<Cuda
   const std::vector<TensorInfo>& outputs() const override { return parts_.index.outputs; }
   std::unique_ptr<Session> new_session() const override;
   nlohmann::json describe() const override;
+  std::unique_ptr<DetectionPipeline> new_detection_pipeline(const DetectionPipelineRequest& request) const override;
 
   DeviceContext& device() const { return *parts_.device; }
   const EngineIndex& index() const noexcept { return parts_.index; }

@@ -45,7 +45,7 @@ void DeviceSession::set_shapes(const InputShapes& shapes) {
   const bool is_arena_new = arena == nullptr || arena->size_bytes() < arena_bytes;
   require_device_memory(plan->interface_bytes() + (is_arena_new ? arena_bytes : 0), "a session of these input shapes");
   if (is_arena_new) arena = std::make_shared<const DeviceMemory>(arena_bytes);
-  auto instance = std::make_unique<PlanInstance>(plan, arena, stream_.get());
+  auto instance = std::make_shared<const PlanInstance>(plan, arena, stream_.get());
   if (is_arena_new) {
     // The graphs captured so far have the old arena's addresses: they are captured anew when they are needed.
     entries_.clear();
@@ -55,9 +55,11 @@ void DeviceSession::set_shapes(const InputShapes& shapes) {
   while (entries_.size() > kMaxPlans) entries_.pop_back();
 }
 
-const PlanInstance& DeviceSession::instance() const {
+const PlanInstance& DeviceSession::instance() const { return *shared_instance(); }
+
+std::shared_ptr<const PlanInstance> DeviceSession::shared_instance() const {
   if (entries_.empty()) throw Error(ErrorKind::kInternal, "a session is used before its input shapes are known");
-  return *entries_.front().instance;
+  return entries_.front().instance;
 }
 
 std::size_t DeviceSession::input_bytes(std::size_t index) const {
@@ -93,36 +95,9 @@ std::size_t DeviceSession::memory_bytes() const {
   return total;
 }
 
-/// Page-locked host memory: copies from and to it run at full speed and asynchronously.
-class CudaSession::Pinned {
- public:
-  ~Pinned() {
-    if (data_ != nullptr) cudaFreeHost(data_);
-  }
-  Pinned() = default;
-  Pinned(const Pinned&) = delete;
-  Pinned& operator=(const Pinned&) = delete;
-  /// Keeps what it has when that is large enough; contents are lost otherwise.
-  void reserve(std::size_t size_bytes) {
-    if (size_bytes <= capacity_) return;
-    if (data_ != nullptr) cudaFreeHost(std::exchange(data_, nullptr));
-    capacity_ = 0;
-    void* memory = nullptr;
-    check(cudaHostAlloc(&memory, size_bytes, cudaHostAllocDefault),
-          "allocating " + std::to_string(size_bytes) + " bytes of page-locked memory");
-    data_ = static_cast<std::byte*>(memory);
-    capacity_ = size_bytes;
-  }
-  std::byte* data() const noexcept { return data_; }
-
- private:
-  std::byte* data_ = nullptr;
-  std::size_t capacity_ = 0;
-};
-
 CudaSession::CudaSession(std::shared_ptr<const CudaEngine> engine) : engine_(engine), session_(std::move(engine)) {
-  for (std::size_t i = 0; i < engine_->inputs().size(); ++i) host_inputs_.push_back(std::make_unique<Pinned>());
-  for (std::size_t i = 0; i < engine_->outputs().size(); ++i) host_outputs_.push_back(std::make_unique<Pinned>());
+  host_inputs_.resize(engine_->inputs().size());
+  host_outputs_.resize(engine_->outputs().size());
   input_shapes_.resize(engine_->inputs().size());
 }
 
@@ -159,8 +134,8 @@ void CudaSession::set_input(std::size_t index, const TensorView& tensor) {
     throw Error(ErrorKind::kBadInput, "the input has no data", "input " + quoted(info.name));
   }
   engine_->device().make_current();
-  host_inputs_[index]->reserve(size_bytes);
-  if (size_bytes != 0) std::memcpy(host_inputs_[index]->data(), tensor.data, size_bytes);
+  host_inputs_[index].reserve(size_bytes);
+  if (size_bytes != 0) std::memcpy(host_inputs_[index].data(), tensor.data, size_bytes);
   input_shapes_[index] = tensor.shape;
   input_time_ += Clock::now() - begin;
 }
@@ -184,7 +159,7 @@ void CudaSession::run() {
   const cudaStream_t stream = session_.stream();
   for (std::size_t i = 0; i < host_inputs_.size(); ++i) {
     if (session_.input_bytes(i) == 0) continue;
-    check(cudaMemcpyAsync(session_.input(i), host_inputs_[i]->data(), session_.input_bytes(i), cudaMemcpyHostToDevice,
+    check(cudaMemcpyAsync(session_.input(i), host_inputs_[i].data(), session_.input_bytes(i), cudaMemcpyHostToDevice,
                           stream),
           "copying an input to the GPU");
   }
@@ -194,8 +169,8 @@ void CudaSession::run() {
   for (std::size_t i = 0; i < host_outputs_.size(); ++i) {
     const std::size_t size_bytes = session_.output_bytes(i);
     if (size_bytes == 0) continue;
-    host_outputs_[i]->reserve(size_bytes);
-    check(cudaMemcpyAsync(host_outputs_[i]->data(), session_.output(i), size_bytes, cudaMemcpyDeviceToHost, stream),
+    host_outputs_[i].reserve(size_bytes);
+    check(cudaMemcpyAsync(host_outputs_[i].data(), session_.output(i), size_bytes, cudaMemcpyDeviceToHost, stream),
           "copying an output from the GPU");
   }
   session_.synchronize();
@@ -211,7 +186,7 @@ TensorView CudaSession::output(std::size_t index) const {
     throw Error(ErrorKind::kBadInput, "there is no output " + std::to_string(index) + ": the model has " +
                                           std::to_string(host_outputs_.size()));
   }
-  return {engine_->outputs()[index].dtype, session_.output_shape(index), host_outputs_[index]->data()};
+  return {engine_->outputs()[index].dtype, session_.output_shape(index), host_outputs_[index].data()};
 }
 
 nlohmann::json CudaSession::layer_times() {

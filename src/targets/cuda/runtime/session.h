@@ -9,6 +9,7 @@
 
 #include "engine/target.h"
 #include "targets/cuda/runtime/engine.h"
+#include "targets/cuda/runtime/pinned_memory.h"
 
 namespace pajamas::cuda {
 
@@ -43,13 +44,15 @@ class DeviceSession {
   const CudaEngine& engine() const noexcept { return *engine_; }
   const Plan& plan() const { return instance().plan(); }
   const PlanInstance& instance() const;
+  /// The same, to keep: graphs that hold more than the engine refer to its memory and kernels.
+  std::shared_ptr<const PlanInstance> shared_instance() const;
   /// Device memory that this session holds beside the engine's weights.
   std::size_t memory_bytes() const;
 
  private:
   struct Entry {
     InputShapes shapes;
-    std::unique_ptr<PlanInstance> instance;
+    std::shared_ptr<const PlanInstance> instance;
   };
   std::shared_ptr<const CudaEngine> engine_;
   Stream stream_;
@@ -73,14 +76,13 @@ class CudaSession final : public Session {
   DeviceSession& device_session() noexcept { return session_; }
 
  private:
-  class Pinned;
   void choose_shapes();
 
   std::shared_ptr<const CudaEngine> engine_;
   DeviceSession session_;
   std::vector<std::optional<Shape>> input_shapes_;
-  std::vector<std::unique_ptr<Pinned>> host_inputs_;
-  std::vector<std::unique_ptr<Pinned>> host_outputs_;
+  std::vector<PinnedMemory> host_inputs_;
+  std::vector<PinnedMemory> host_outputs_;
   bool has_run_ = false;
   Event begin_, end_;
   std::chrono::nanoseconds input_time_{0};
