@@ -9,7 +9,7 @@
 
 namespace pajamas::cuda {
 
-const char* tile_kernel_text() {
+const char* tile_device_text() {
   return R"cuda(
 typedef unsigned int u32;
 typedef unsigned short u16;
@@ -65,7 +65,39 @@ __device__ __forceinline__ u32 narrow(float low, float high) {
 #endif
   return both;
 }
+__device__ __forceinline__ float exponential(float v) { return __expf(v); }
+__device__ __forceinline__ void wait_for_block() { __syncthreads(); }
+// Between the blocks of a cluster: what they wrote to their shared memory before is seen after.
+__device__ __forceinline__ void wait_for_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;\n" ::: "memory");
+  asm volatile("barrier.cluster.wait.acquire.aligned;\n" ::: "memory");
+#endif
+}
+// Four floats at the same place of the shared memory of block `part` of the cluster.
+__device__ __forceinline__ float4 load_from_cluster(u32 local, int part) {
+  float4 value = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#if __CUDA_ARCH__ >= 900
+  u32 remote;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;\n" : "=r"(remote) : "r"(local), "r"(part));
+  asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [%4];\n"
+               : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w) : "r"(remote) : "memory");
+#endif
+  return value;
+}
+// The kernel before this one has ended and its writes are seen; the one after this may begin to prepare itself.
+__device__ __forceinline__ void wait_for_predecessor() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;\n" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory");
+#endif
+}
+#define SHARED_MEMORY(name) extern __shared__ __align__(128) unsigned char name[]
+)cuda";
+}
 
+const char* tile_kernel_text() {
+  return R"cuda(
 constexpr int kThreads = kWarpsM * kWarpsN * 32;
 constexpr int kWarpRows = kRows / kWarpsM, kWarpColumns = kColumns / kWarpsN;
 constexpr int kTilesM = kWarpRows / 16, kTilesN = kWarpColumns / 8;
@@ -200,7 +232,7 @@ __device__ __forceinline__ long long residual_offset(int m) {
 #endif
 }
 
-__device__ __forceinline__ float softplus(float v) { return v > 20.0f ? v : log1pf(__expf(v)); }
+__device__ __forceinline__ float softplus(float v) { return v > 20.0f ? v : log1pf(exponential(v)); }
 __device__ __forceinline__ float activate(float t) {
 )cuda";
 }
@@ -263,7 +295,7 @@ __device__ __forceinline__ void finish(float (&t)[8], int m, int n, const Bias* 
 extern "C" __global__ void __launch_bounds__(kThreads) kClusterDims
 tile(const u16* __restrict__ a, const u16* __restrict__ b, const Bias* __restrict__ bias, const u16* __restrict__ residual,
      Out* __restrict__ y) {
-  extern __shared__ __align__(128) unsigned char memory[];
+  SHARED_MEMORY(memory);
   const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
   const int warp_m = warp / kWarpsN, warp_n = warp % kWarpsN;
   const int row_begin = blockIdx.x * kRows, column_begin = blockIdx.y * kColumns;
@@ -279,10 +311,7 @@ tile(const u16* __restrict__ a, const u16* __restrict__ b, const Bias* __restric
 #endif
   Rows rows;
   find_rows(rows, row_begin, thread);
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;\n" ::: "memory");
-  asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory");
-#endif
+  wait_for_predecessor();
 #pragma unroll
   for (int s = 0; s < kStages - 1; ++s) {
     if (piece_begin + s < piece_end) {
@@ -305,7 +334,7 @@ tile(const u16* __restrict__ a, const u16* __restrict__ b, const Bias* __restric
   int place = 0;
   for (int piece = piece_begin; piece < piece_end; ++piece) {
     wait_copies<kStages - 2>();
-    __syncthreads();
+    wait_for_block();
     const int next = piece + kStages - 1;
     const int next_place = place == 0 ? kStages - 1 : place - 1;
     if (next < piece_end) {
@@ -317,7 +346,7 @@ tile(const u16* __restrict__ a, const u16* __restrict__ b, const Bias* __restric
     place = place + 1 == kStages ? 0 : place + 1;
   }
   wait_copies<0>();
-  __syncthreads();
+  wait_for_block();
 
   float* partial = (float*)memory;
 #pragma unroll
@@ -328,12 +357,11 @@ tile(const u16* __restrict__ a, const u16* __restrict__ b, const Bias* __restric
       *(float2*)(partial + row * kSumPitch + column) = make_float2(sums[i][j][0], sums[i][j][1]);
       *(float2*)(partial + (row + 8) * kSumPitch + column) = make_float2(sums[i][j][2], sums[i][j][3]);
     }
-#if kSplits > 1
-  asm volatile("barrier.cluster.arrive.release.aligned;\n" ::: "memory");
-  asm volatile("barrier.cluster.wait.acquire.aligned;\n" ::: "memory");
-#else
-  __syncthreads();
-#endif
+  if (kSplits > 1) {
+    wait_for_cluster();
+  } else {
+    wait_for_block();
+  }
 
   // Each block of the cluster finishes its share of the rows.
   constexpr int kShare = kRows / kSplits;
@@ -345,17 +373,13 @@ tile(const u16* __restrict__ a, const u16* __restrict__ b, const Bias* __restric
 #pragma unroll
     for (int part = 0; part < kSplits; ++part) {
       float4 low, high;
-#if kSplits > 1
-      u32 remote;
-      asm volatile("mapa.shared::cluster.u32 %0, %1, %2;\n" : "=r"(remote) : "r"(local), "r"(part));
-      asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [%4];\n"
-                   : "=f"(low.x), "=f"(low.y), "=f"(low.z), "=f"(low.w) : "r"(remote) : "memory");
-      asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [%4];\n"
-                   : "=f"(high.x), "=f"(high.y), "=f"(high.z), "=f"(high.w) : "r"(remote + 16) : "memory");
-#else
-      low = *(const float4*)(partial + row * kSumPitch + column);
-      high = *(const float4*)(partial + row * kSumPitch + column + 4);
-#endif
+      if (kSplits > 1) {
+        low = load_from_cluster(local, part);
+        high = load_from_cluster(local + 16, part);
+      } else {
+        low = *(const float4*)(partial + row * kSumPitch + column);
+        high = *(const float4*)(partial + row * kSumPitch + column + 4);
+      }
       const float values[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
 #pragma unroll
       for (int j = 0; j < 8; ++j) t[j] = part == 0 ? values[j] : t[j] + values[j];
@@ -363,11 +387,7 @@ tile(const u16* __restrict__ a, const u16* __restrict__ b, const Bias* __restric
     const int m = row_begin + row, n = column_begin + column;
     if (m < kM && n < kN) finish(t, m, n, bias, residual, y);
   }
-#if kSplits > 1
-  // No block may end while others read its memory.
-  asm volatile("barrier.cluster.arrive.release.aligned;\n" ::: "memory");
-  asm volatile("barrier.cluster.wait.acquire.aligned;\n" ::: "memory");
-#endif
+  if (kSplits > 1) wait_for_cluster();  // No block may end while others read its memory.
 }
 )cuda";
 }

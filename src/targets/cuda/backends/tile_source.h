@@ -41,7 +41,9 @@ struct TileSource {
 /// batches of matrices).
 std::vector<TileShape> tile_shapes(const Program& program, const Step& step, int sm, int num_multiprocessors);
 
-/// Throws Error{kUnsupported} when the step cannot be computed by this shape.
-TileSource make_tile_source(const Program& program, const Step& step, const TileShape& shape);
+/// `device_text`: in place of tile_device_text(), for tests on the host. Throws Error{kUnsupported} when the step
+/// cannot be computed by this shape.
+TileSource make_tile_source(const Program& program, const Step& step, const TileShape& shape,
+                            const char* device_text = nullptr);
 
 }  // namespace pajamas::cuda
