@@ -78,12 +78,14 @@ Command add_build_command(CLI::App& app, Context& context) {
   for (const Target* target : targets())
     target_names += (target_names.empty() ? "" : ", ") + std::string(target->name());
   command
-      ->add_option("model", options->request.source, "An .onnx file, a GGUF file, or a Hugging Face checkpoint folder")
+      ->add_option("model", options->request.source,
+                   "An .onnx file, a GGUF file, a checkpoint folder (Hugging Face, CTranslate2) or "
+                   "Whisper as .pt or ggml .bin")
       ->required();
   command->add_option("--target", plan.target, "Who executes it: " + target_names)->required();
   command->add_option(
       "--precision", options->precision,
-      "auto (default), fp32, fp16 or bf16; for language models also int8, int8-g128, int4, int4-awq or fp8 "
+      "auto (default), fp32, fp16 or bf16; for language and speech models also int8, int8-g128, int4, int4-awq or fp8 "
       "weights");
   command->add_option("--gpu", plan.gpu_sms, "GPU generations of one engine, for example sm86,sm89,sm120")
       ->delimiter(',');
@@ -91,10 +93,14 @@ Command add_build_command(CLI::App& app, Context& context) {
                       "Shapes of an input: NAME:SHAPE, or NAME:MIN,OPT,MAX with shapes like 1x3x640x640; repeatable");
   command->add_option("-o,--output", options->output, "Folder of the bundle (default: models/MODEL/TARGET/PRECISION)");
   command->add_option("--name", options->request.model_name, "Model name (default: from the file name)");
-  command->add_option("--task", options->request.hints.task, "detection, classification, embedding or generation");
+  command->add_option("--task", options->request.hints.task,
+                      "detection, classification, embedding, generation or transcription");
   command->add_option("--head", options->request.hints.head,
                       "How a detector's boxes are read: yolov5, yolov8, yolo_end2end, yolox, rtdetr, ssd, faster_rcnn");
   command->add_option("--labels", options->labels_path, "Text file with one class name a line");
+  command->add_option("--tokenizer", options->request.hints.tokenizer,
+                      "Tokenizer to put into the bundle, for checkpoints that have none: tokenizer.json or its folder, "
+                      "or a .tiktoken file");
   command->add_option("--keep-fp32", plan.keep_fp32_ops, "Operator types kept in float32, for example Softmax,Pow")
       ->delimiter(',');
   command->add_option("--verify-images", options->request.images, "Pictures to use in the proof, beside random inputs")

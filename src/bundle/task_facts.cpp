@@ -311,9 +311,11 @@ TaskFacts read_task(const JsonReader& json) {
     facts.embedding = read_embedding(json);
   } else if (facts.name == "generation") {
     facts.generation = read_generation(json);
+  } else if (facts.name == "transcription") {
+    facts.transcription = parse_transcription_facts(json);
   } else if (facts.name != "none") {
     json.member("name").fail("is '" + facts.name +
-                             "', must be detection, classification, embedding, generation or none");
+                             "', must be detection, classification, embedding, generation, transcription or none");
   }
   return facts;
 }
@@ -345,6 +347,13 @@ TaskFacts task_of(GenerationFacts facts) {
   TaskFacts task;
   task.name = "generation";
   task.generation = std::move(facts);
+  return task;
+}
+
+TaskFacts task_of(TranscriptionFacts facts) {
+  TaskFacts task;
+  task.name = "transcription";
+  task.transcription = std::move(facts);
   return task;
 }
 
@@ -380,6 +389,7 @@ nlohmann::json to_json(const TaskFacts& facts) {
   if (facts.classification) json = classification_to_json(*facts.classification);
   if (facts.embedding) json = embedding_to_json(*facts.embedding);
   if (facts.generation) json = generation_to_json(*facts.generation);
+  if (facts.transcription) json = to_json(*facts.transcription);
   json["name"] = facts.name;
   return json;
 }

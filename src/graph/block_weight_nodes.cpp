@@ -215,4 +215,8 @@ std::optional<StoredWeight> StoredWeightFinder::find(std::string_view value_name
   return StoredWeightMatcher(*this).match(value_name);
 }
 
+bool has_stored_weights(const Model& model) {
+  return model.producer_name == kProducerName && model.opset() >= kBlockWeightOpset;
+}
+
 }  // namespace pajamas

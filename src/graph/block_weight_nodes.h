@@ -26,6 +26,11 @@ namespace pajamas {
 /// The first opset whose DequantizeLinear knows 4-bit types and groups.
 inline constexpr std::int64_t kBlockWeightOpset = 21;
 
+/// Whether the weights of a graph stand as a checkpoint stores them, in half precision behind Casts or as block
+/// weights, and may be stored otherwise (docs/language.md): the graphs of this program's model definitions from
+/// kBlockWeightOpset on.
+bool has_stored_weights(const Model& model);
+
 /// Adds the nodes to a graph of at least kBlockWeightOpset and gives the float32 matrix. The same name again must come
 /// with the same weight; its initializers are shared.
 GraphValue add_block_weight(GraphBuilder& builder, const std::string& name, const BlockWeight& weight);

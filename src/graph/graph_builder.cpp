@@ -144,7 +144,7 @@ Model GraphBuilder::build() {
   model.ir_version = opset_ <= 18 ? 8 : opset_ <= 20 ? 9 : opset_ <= 22 ? 10 : 11;
   model.opset_imports = {{"", opset_}};
   for (const auto& [domain, version] : other_opsets_) model.opset_imports.emplace_back(domain, version);
-  model.producer_name = "llama-pajamas";
+  model.producer_name = kProducerName;
   model.graph = std::move(graph_);
   graph_ = {};
   other_opsets_.clear();

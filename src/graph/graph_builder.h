@@ -17,6 +17,9 @@
 
 namespace pajamas {
 
+/// Producer of the models that a GraphBuilder makes.
+inline constexpr const char* kProducerName = "llama-pajamas";
+
 /// A value of the graph under construction. Cheap to copy; means nothing outside its builder.
 struct GraphValue {
   std::string name;  ///< Empty: an omitted optional input.

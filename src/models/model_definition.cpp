@@ -13,4 +13,10 @@ ImportedModel ModelDefinition::load_checkpoint(const std::filesystem::path& dire
               directory.string(), "give its ONNX export instead");
 }
 
+bool ModelDefinition::accepts_path(const std::filesystem::path&) const { return false; }
+
+ImportedModel ModelDefinition::load_path(const std::filesystem::path& path, const ImportHints&) const {
+  throw Error(ErrorKind::kUnsupported, "is not read as a checkpoint of " + std::string(family()), path.string());
+}
+
 }  // namespace pajamas

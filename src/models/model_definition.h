@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,19 +17,25 @@ namespace pajamas {
 
 /// What the user said about the model on the command line.
 struct ImportHints {
-  std::string task;                 ///< "", "detection", "classification", "embedding", "generation", "none".
+  std::string task;                 ///< "", the name of a task, "none".
   std::string head;                 ///< "", or a DetectionHead name.
   std::vector<std::string> labels;  ///< From --labels; empty: the model's own.
   /// Language models: most tokens of a sequence (BuildPlan::context_length); 0: the model's own.
   std::int64_t context_length = 0;
   /// Folder for a nameless file that holds what must be repacked (blocks of a GGUF); empty: it is held in memory.
   std::filesystem::path scratch_directory = {};
+  /// Tokenizer to take in place of the checkpoint's own (whatever Tokenizer::read takes); empty: its own.
+  std::filesystem::path tokenizer = {};
 };
 
 /// One graph of an imported model.
 struct ImportedPart {
   std::string name;  ///< "model", "image", "text"
   Model model;
+  /// Set for a part that is `derive` of another one, which comes before it: it shares that part's weights, also once
+  /// these are stored otherwise. `model` is `derive` of the other part's model.
+  std::string derived_from = {};
+  std::function<Model(const Model&)> derive = {};
 };
 
 /// A file that goes into the bundle beside the engines (tokenizer): a copy of `path`, or, without one, `contents`.
@@ -42,7 +49,7 @@ struct ImportedFile {
 struct ImportedModel {
   std::string name;    ///< Suggested model name.
   std::string family;  ///< "yolo", "vit", ...
-  std::string format;  ///< "onnx", "huggingface", "gguf"
+  std::string format;  ///< "onnx", "huggingface", "gguf", "ctranslate2", ...
   std::vector<ImportedPart> parts;
   std::vector<ImportedFile> files;
   TaskFacts task;
@@ -60,6 +67,11 @@ class ModelDefinition {
   /// Error{kUnsupported} naming file, key or tensor.
   virtual ImportedModel load_checkpoint(const std::filesystem::path& directory, const nlohmann::json& config,
                                         const ImportHints& hints) const;
+  /// Whether `path`, a file or folder, is a checkpoint of this family in a container of its own, which no config.json
+  /// names. Looks at names and first bytes only.
+  virtual bool accepts_path(const std::filesystem::path& path) const;
+  /// Reads such a checkpoint. Throws as load_checkpoint.
+  virtual ImportedModel load_path(const std::filesystem::path& path, const ImportHints& hints) const;
 };
 
 /// All families, in the order they are asked. One line per family.
@@ -80,6 +92,10 @@ Recognition recognise_model(const Model& model, const ImportHints& hints);
 /// Reads a Hugging Face checkpoint folder (config.json and safetensors) by the family its model_type names. Throws
 /// Error{kUnsupported} for a family that is not read, and as ModelDefinition::load_checkpoint. Thread-safe.
 ImportedModel load_checkpoint_folder(const std::filesystem::path& directory, const ImportHints& hints);
+
+/// The family that takes a file or folder as it is (ModelDefinition::accepts_path); null when none does. Throws
+/// Error{kBadInput} when it cannot be read. Thread-safe.
+const ModelDefinition* find_definition_of_path(const std::filesystem::path& path);
 
 /// Reads a GGUF file by the family that its metadata amounts to. Throws Error{kUnsupported} for an architecture that is
 /// not read, and as ModelDefinition::load_checkpoint. Thread-safe.

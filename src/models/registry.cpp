@@ -10,13 +10,14 @@
 #include "models/embedder/embedder.h"
 #include "models/faster_rcnn/faster_rcnn.h"
 #include "models/language/language_family.h"
-#include "models/language/weight_source.h"
 #include "models/model_definition.h"
 #include "models/published_facts.h"
 #include "models/resnet/resnet.h"
 #include "models/rtdetr/rtdetr.h"
 #include "models/ssd/ssd.h"
 #include "models/vit/vit.h"
+#include "models/weight_source.h"
+#include "models/whisper/whisper.h"
 #include "models/yolo/yolo.h"
 #include "models/yolox/yolox.h"
 #include "pajamas/error.h"
@@ -70,8 +71,8 @@ ImportedModel load_by_config(const std::filesystem::path& path, const nlohmann::
   const JsonReader reader(config, config_file.string());
   throw Error(ErrorKind::kUnsupported, "model_type '" + reader.string_or("model_type", "") + "' is not known",
               config_file.string(),
-              std::string("checkpoints of vit, clip, resnet and the language models ") + language_model_types() +
-                  " are read; export another model to ONNX");
+              std::string("checkpoints of vit, clip, resnet, whisper and the language models ") +
+                  language_model_types() + " are read; export another model to ONNX");
 }
 
 }  // namespace
@@ -96,6 +97,7 @@ const std::vector<const ModelDefinition*>& model_definitions() {
       &qwen3_moe_definition(),    //
       &phi3_definition(),         //
       &gemma3_definition(),       //
+      &whisper_definition(),      //
   };
   return definitions;
 }
@@ -120,6 +122,13 @@ Recognition recognise_model(const Model& declared, const ImportHints& hints) {
 ImportedModel load_checkpoint_folder(const std::filesystem::path& directory, const ImportHints& hints) {
   const nlohmann::json config = read_config(directory);
   return load_by_config(directory, config, hints, directory / "config.json");
+}
+
+const ModelDefinition* find_definition_of_path(const std::filesystem::path& path) {
+  for (const ModelDefinition* definition : model_definitions()) {
+    if (definition->accepts_path(path)) return definition;
+  }
+  return nullptr;
 }
 
 ImportedModel load_gguf(const std::filesystem::path& file, const ImportHints& hints) {

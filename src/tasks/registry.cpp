@@ -11,6 +11,7 @@ const std::vector<TaskEntry>& tasks() {
       {"classification", "the most probable classes of a picture", "Classifier", check_classification},
       {"embedding", "vectors for pictures and texts", "Embedder", check_embedding},
       {"generation", "text from language models", "Generator", check_generation},
+      {"transcription", "text of speech", "Transcriber", check_transcription},
   };
   return kTasks;
 }

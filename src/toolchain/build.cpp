@@ -2,10 +2,12 @@
 #include "toolchain/build.h"
 
 #include <ctime>
+#include <map>
 #include <utility>
 
 #include "base/log.h"
 #include "bundle/bundle.h"
+#include "graph/block_weight_nodes.h"
 #include "graph/inline_functions.h"
 #include "graph/passes/expand_paged_attention.h"
 #include "pajamas/error.h"
@@ -91,8 +93,8 @@ void require_proof(const Proof& proof, const BuildRequest& request, const std::s
 LoweredModel lower(const Model& model, const Target& target, const BuildPlan& plan, const Progress& progress) {
   LoweredModel lowered{model, {}};
   PassOptions options;
+  options.folding.keeps_half_weights = has_stored_weights(model) || has_paged_attention(model);
   if (has_paged_attention(model)) {
-    options.folding.keeps_half_weights = true;
     options.removes_duplicates = false;  // It would read gigabytes of weights that no definition writes twice.
   }
   switch (target.graph_precision(plan)) {
@@ -196,9 +198,17 @@ Proof prove_language_model(const LanguageProofInputs& inputs, const BuildRequest
   return proof;
 }
 
+/// A part as its weights stand in the bundle, for parts that share them.
+struct StoredPart {
+  Model model;
+  StoredWeights weights;
+};
+using StoredParts = std::map<std::string, StoredPart>;
+
 /// Lowers, compiles and proves one part into `folder`, and describes it in `result`.
 void build_part(const ImportedPart& part, const ImportedModel& imported, const BuildRequest& request,
-                const BuildPlan& plan, const fs::path& folder, StepClock& clock, BuildResult& result) {
+                const BuildPlan& plan, const fs::path& folder, StepClock& clock, StoredParts& stored_parts,
+                BuildResult& result) {
   const Progress& progress = request.progress;
   const Target& target = find_target(plan.target);
   progress.step("Simplifying the graph");
@@ -210,8 +220,16 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
   if (is_language) {
     tokenizer = tokenizer_of(imported);
     calibration = calibration_tokens(request, tokenizer);
+  }
+  const bool is_stored = is_language || has_stored_weights(part.model);
+  if (!part.derived_from.empty()) {
+    const StoredPart& origin = stored_parts.at(part.derived_from);
+    source = part.derive(origin.model);
+    stored = origin.weights;
+  } else if (is_stored) {
     stored =
         clock.timed("weights", [&] { return store_weights(source, plan, folder, part.name, calibration, progress); });
+    stored_parts[part.name] = {source, stored};
   }
   const ProvableLayers layers = is_language ? provable_layers(source.graph, plan) : ProvableLayers{};
   LoweredModel lowered = clock.timed("passes", [&] { return lower(source, target, plan, progress); });
@@ -237,10 +255,10 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
       inputs.stored = &source;
       inputs.lowered = &lowered.model;
       inputs.tokenizer = tokenizer;
-      if (imported.task.generation) {
-        inputs.vocab_size = imported.task.generation->vocab_size;
-        inputs.context_length = imported.task.generation->context_length;
-      }
+      const LanguageExtents extents = language_extents(part.model, imported.task);
+      inputs.vocab_size = extents.vocab_size;
+      inputs.context_length = extents.context_length;
+      inputs.fixed_inputs = fixed_inputs_of(part.model, imported.parts, plan, progress);
       if (!layers.is_all()) return prove_first_layers(inputs, layers, part.name, plan, progress);
       inputs.engine = load_compiled(folder, part.name, compiled, plan, false);
       if (inputs.engine) inputs.exact_engine = load_compiled(folder, part.name, compiled, plan, true);
@@ -248,7 +266,7 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
     }
     PartToProve to_prove;
     to_prove.name = part.name;
-    to_prove.source = &part.model;
+    to_prove.source = is_stored ? &source : &part.model;
     if (imported.format == "onnx") to_prove.source_file = request.source;
     to_prove.lowered = &lowered.model;
     to_prove.engine = load_compiled(folder, part.name, compiled, plan, false);
@@ -269,7 +287,7 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
   described.outputs = describe(compiled.outputs);
   described.target_facts = compiled.facts;
   described.target_facts["passes"] = to_json(lowered.log);
-  if (is_language) described.target_facts["weights"] = to_json(stored);
+  if (is_stored) described.target_facts["weights"] = to_json(stored);
   described.proof = proof.to_json();
   if (!quality.is_null()) described.proof["text_quality"] = quality;
   result.manifest.parts.push_back(std::move(described));
@@ -300,20 +318,23 @@ BuildResult build_resolved(const BuildRequest& request, const BuildPlan& plan) {
   manifest.precision = precision_name(plan);
   manifest.plan = to_json(plan);
   manifest.task = imported.task;
-  manifest.source = {{"path", fs::absolute(request.source).lexically_normal().string()},
-                     {"format", imported.format},
-                     {"family", imported.family},
-                     {"hints", {{"task", request.hints.task}, {"head", request.hints.head}}},
-                     {"sha256", source_digest(request.source)}};
+  manifest.source = {
+      {"path", fs::absolute(request.source).lexically_normal().string()},
+      {"format", imported.format},
+      {"family", imported.family},
+      {"hints",
+       {{"task", request.hints.task}, {"head", request.hints.head}, {"tokenizer", request.hints.tokenizer.string()}}},
+      {"sha256", source_digest(request.source)}};
   manifest.made_by = {{"pajamas", program_version()}};
   manifest.created_at = utc_now();
 
   StagedDirectory staged(request.output ? *request.output : bundle_path(".", manifest));
+  StoredParts stored_parts;
   try {
     for (ImportedPart& part : imported.parts) {
       const std::string where = request.source.string() + (part.name == "model" ? "" : ", part " + part.name);
       try {
-        build_part(part, imported, request, plan, staged.path(), clock, result);
+        build_part(part, imported, request, plan, staged.path(), clock, stored_parts, result);
       } catch (const Error& error) {
         if (error.where().find(request.source.string()) != std::string::npos) throw;
         throw error.with_context(where);

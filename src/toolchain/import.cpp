@@ -38,25 +38,23 @@ ImportedModel import_onnx(const fs::path& source, const ImportHints& hints) {
   return imported;
 }
 
-ImportedModel import_folder(const fs::path& source, const ImportHints& hints) {
-  std::error_code ignored;
-  if (!fs::exists(source / "config.json", ignored)) {
-    throw Error(ErrorKind::kBadInput, "is a folder without config.json", source.string(),
-                "give an .onnx file, a .gguf file or a Hugging Face checkpoint folder (config.json and "
-                "model.safetensors)");
-  }
-  ImportedModel imported = load_checkpoint_folder(source, hints);
-  if (imported.name.empty()) imported.name = fs::absolute(source).lexically_normal().filename().string();
+/// The name within the limits of a bundle's, and graphs that the passes may rely on.
+ImportedModel finished(ImportedModel imported) {
   imported.name = folder_name(imported.name);
   for (const ImportedPart& part : imported.parts) check_model(part.model);
   return imported;
 }
 
-ImportedModel import_gguf(const fs::path& source, const ImportHints& hints) {
-  ImportedModel imported = load_gguf(source, hints);
-  imported.name = folder_name(imported.name);
-  for (const ImportedPart& part : imported.parts) check_model(part.model);
-  return imported;
+ImportedModel import_folder(const fs::path& source, const ImportHints& hints) {
+  std::error_code ignored;
+  if (!fs::exists(source / "config.json", ignored)) {
+    throw Error(ErrorKind::kBadInput, "is a folder without config.json", source.string(),
+                "give an .onnx file, a .gguf file, a Hugging Face checkpoint folder (config.json and "
+                "model.safetensors) or a CTranslate2 folder of Whisper (model.bin)");
+  }
+  ImportedModel imported = load_checkpoint_folder(source, hints);
+  if (imported.name.empty()) imported.name = fs::absolute(source).lexically_normal().filename().string();
+  return finished(std::move(imported));
 }
 
 /// By its content: a file that is named like a GGUF and is none gets the error of the reader it is named for.
@@ -98,8 +96,11 @@ ImportedModel import_model(const fs::path& source, const ImportHints& hints, con
   if (!fs::exists(source, error)) {
     throw Error(ErrorKind::kBadInput, "there is no such file or folder", source.string(), "check the path");
   }
+  if (const ModelDefinition* definition = find_definition_of_path(source)) {
+    return finished(definition->load_path(source, hints));
+  }
   if (!fs::is_directory(source, error)) {
-    return is_gguf_file(source) ? import_gguf(source, hints) : import_onnx(source, hints);
+    return is_gguf_file(source) ? finished(load_gguf(source, hints)) : import_onnx(source, hints);
   }
   if (fs::exists(source / kManifestFileName, error)) {
     throw Error(ErrorKind::kBadInput, "is a bundle, not a model to build from", source.string(),
@@ -120,7 +121,8 @@ std::string source_digest(const fs::path& source) {
     const std::string ending = entry.path().extension().string();
     std::error_code ignored;
     constexpr std::array kEndings{".json", ".safetensors", ".txt", ".model", ".jinja"};
-    const bool is_part = std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end();
+    const bool is_part = std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end() ||
+                         entry.path().filename() == "model.bin";  // CTranslate2's weights
     if (is_part && entry.is_regular_file(ignored)) files.push_back(entry.path());
   }
   if (error) throw Error(ErrorKind::kBadInput, "cannot be read: " + error.message(), source.string());

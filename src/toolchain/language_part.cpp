@@ -13,6 +13,7 @@
 #include "graph/passes/scale_by_activations.h"
 #include "pajamas/error.h"
 #include "tensor/tensor_file.h"
+#include "verify/input_cases.h"
 #include "verify/language_proof.h"
 
 namespace pajamas {
@@ -245,6 +246,57 @@ nlohmann::json to_json(const StoredWeights& stored) {
   return json;
 }
 
+LanguageExtents language_extents(const Model& model, const TaskFacts& task) {
+  if (task.generation) return {task.generation->vocab_size, task.generation->context_length};
+  if (task.transcription && task.transcription->whisper) {
+    return {task.transcription->whisper->vocab_size, task.transcription->whisper->context_length};
+  }
+  constexpr std::int64_t kModerateContext = 512;
+  LanguageExtents extents{0, kModerateContext};
+  for (const ValueInfo& output : model.graph.outputs) {
+    if (output.name != "logits" || !output.type || !output.type->shape || output.type->shape->empty()) continue;
+    if (output.type->shape->back().is_known()) extents.vocab_size = output.type->shape->back().extent();
+  }
+  return extents;
+}
+
+std::vector<std::pair<std::string, Tensor>> fixed_inputs_of(const Model& decoder,
+                                                            const std::vector<ImportedPart>& parts,
+                                                            const BuildPlan& plan, const Progress& progress) {
+  static const std::set<std::string> kStepInputs{"input_ids",          "position_ids",  "past_lens",
+                                                 "subsequence_begins", "block_indices", "block_indices_begins",
+                                                 "max_context_len",    "logit_rows"};
+  std::set<std::string> wanted;
+  for (const ValueInfo* input : decoder.graph.required_inputs()) {
+    if (!kStepInputs.contains(input->name)) wanted.insert(input->name);
+  }
+  std::vector<std::pair<std::string, Tensor>> fixed;
+  if (wanted.empty()) return fixed;
+  const auto gives_all = [&](const ImportedPart& part) {
+    return std::all_of(wanted.begin(), wanted.end(), [&](const std::string& name) {
+      const auto& outputs = part.model.graph.outputs;
+      return std::any_of(outputs.begin(), outputs.end(), [&](const ValueInfo& output) { return output.name == name; });
+    });
+  };
+  const auto giver = std::find_if(parts.begin(), parts.end(), gives_all);
+  if (giver == parts.end()) {
+    throw Error(ErrorKind::kUnsupported, "nothing gives the input '" + *wanted.begin() + "', so it cannot be proven");
+  }
+  progress.step("Computing the inputs of the proof", -1, giver->name);
+  constexpr std::uint64_t kSeed = 1;
+  const auto cases = seeded_cases(giver->model.graph, giver->model.graph, {}, kSeed);
+  const InputCase noise = cases.at(std::min<std::size_t>(1, cases.size() - 1)).at(0)();
+  std::vector<std::pair<std::string, Tensor>> inputs;
+  const auto required = giver->model.graph.required_inputs();
+  for (std::size_t i = 0; i < required.size(); ++i) inputs.emplace_back(required[i]->name, noise.inputs[i]);
+  const std::vector<Tensor> outputs = load_language_reference(giver->model, plan.num_threads).session->run(inputs);
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const std::string& name = giver->model.graph.outputs[i].name;
+    if (wanted.contains(name)) fixed.emplace_back(name, outputs[i]);
+  }
+  return fixed;
+}
+
 Proof prove_language_part(const LanguageProofInputs& inputs, const BuildPlan& plan, const Progress& progress) {
   const Model source = expanded(*inputs.stored);
   const Model lowered = expanded(*inputs.lowered);
@@ -253,6 +305,7 @@ Proof prove_language_part(const LanguageProofInputs& inputs, const BuildPlan& pl
   request.exact_engine = inputs.exact_engine;
   request.engine_absence = inputs.engine_absence;
   request.sequences = proof_sequences(inputs);
+  request.fixed_inputs = inputs.fixed_inputs;
   request.num_threads = plan.num_threads;
   request.progress = progress;
   return prove_language(request);

@@ -8,10 +8,12 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/cancel.h"
 #include "base/files.h"
+#include "bundle/task_facts.h"
 #include "engine/build_plan.h"
 #include "engine/target.h"
 #include "graph/graph.h"
@@ -52,7 +54,24 @@ struct LanguageProofInputs {
   std::optional<Tokenizer> tokenizer;  ///< Without one the sequences are random tokens.
   std::int64_t vocab_size = 0;
   std::int64_t context_length = 0;
+  /// Inputs that are no part of a step, the same for all sequences.
+  std::vector<std::pair<std::string, Tensor>> fixed_inputs;
 };
+
+/// Sizes of a graph with paged attention: the task's, or what the graph and a moderate context give for one without a
+/// task.
+struct LanguageExtents {
+  std::int64_t vocab_size = 0;
+  std::int64_t context_length = 0;
+};
+LanguageExtents language_extents(const Model& model, const TaskFacts& task);
+
+/// Values for the inputs of a decoder that other parts of the model give (an encoder's outputs of the same names),
+/// computed by ONNX Runtime from seeded noise; empty when it has none. Throws Error{kUnsupported} for an input that no
+/// part gives.
+std::vector<std::pair<std::string, Tensor>> fixed_inputs_of(const Model& decoder,
+                                                            const std::vector<ImportedPart>& parts,
+                                                            const BuildPlan& plan, const Progress& progress);
 
 /// Proof on a short text of the project's own. Throws as prove_language.
 Proof prove_language_part(const LanguageProofInputs& inputs, const BuildPlan& plan, const Progress& progress);

@@ -4,6 +4,8 @@
 #include "base/json_reader.h"
 #include "base/log.h"
 #include "engine/engine_loader.h"
+#include "graph/block_weight_nodes.h"
+#include "graph/passes/expand_paged_attention.h"
 #include "io/onnx_reader.h"
 #include "pajamas/error.h"
 #include "targets/registry.h"
@@ -134,6 +136,7 @@ ImportedModel import_source(const Bundle& bundle, const fs::path& path, const Bu
   if (source.has("hints")) {
     hints.task = source.member("hints").string_or("task", "");
     hints.head = source.member("hints").string_or("head", "");
+    hints.tokenizer = source.member("hints").string_or("tokenizer", "");
   }
   hints.context_length = plan.context_length;
   hints.scratch_directory = fs::temp_directory_path();
@@ -154,7 +157,7 @@ std::optional<Tokenizer> bundle_tokenizer(const Bundle& bundle) {
 }
 
 Proof prove_language_bundle_part(const Bundle& bundle, const PartToProve& part, BuildPlan plan,
-                                 const GenerationFacts& facts, const ProveOptions& options) {
+                                 const ImportedModel& imported, const ProveOptions& options) {
   plan.num_threads = options.num_threads;
   LanguageProofInputs inputs;
   inputs.original = part.source;
@@ -165,8 +168,10 @@ Proof prove_language_bundle_part(const Bundle& bundle, const PartToProve& part, 
   inputs.exact_engine = part.exact_engine;
   inputs.engine_absence = part.engine_absence;
   inputs.tokenizer = bundle_tokenizer(bundle);
-  inputs.vocab_size = facts.vocab_size;
-  inputs.context_length = facts.context_length;
+  const LanguageExtents extents = language_extents(*part.source, bundle.manifest().task);
+  inputs.vocab_size = extents.vocab_size;
+  inputs.context_length = extents.context_length;
+  inputs.fixed_inputs = fixed_inputs_of(*part.source, imported.parts, plan, options.progress);
   return prove_language_part(inputs, plan, options.progress);
 }
 
@@ -257,10 +262,13 @@ std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<fs
       to_prove.engine_absence = "it " + absence->message();
       note = absence->where() + " " + absence->message() + "; what to do: " + absence->remedy();
     }
+    const bool is_language = has_paged_attention(*to_prove.source);
+    if (!is_language && plan.weights != WeightFormat::kAsStored && has_stored_weights(*to_prove.source)) {
+      to_prove.source = &lowered;  // Quantised weights stand in the bundle only.
+    }
     proofs.push_back({part.name,
-                      manifest.task.generation
-                          ? prove_language_bundle_part(bundle, to_prove, plan, *manifest.task.generation, options)
-                          : prove_part(to_prove, plan, manifest.task, options),
+                      is_language ? prove_language_bundle_part(bundle, to_prove, plan, imported, options)
+                                  : prove_part(to_prove, plan, manifest.task, options),
                       std::move(note)});
   }
   return proofs;

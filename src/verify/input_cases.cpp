@@ -137,6 +137,20 @@ Shape shape_of(const ValueInfo& input, const std::vector<Dimension>& declared, c
   return shape;
 }
 
+/// The constant behind a value, also one that is widened or dequantised.
+const Initializer* stored_table(const Graph& graph, std::string value) {
+  constexpr int kMaxSteps = 8;
+  for (int step = 0; step < kMaxSteps; ++step) {
+    if (const Initializer* table = graph.find_initializer(value)) return table;
+    const auto producer = std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
+      return (node.is("Cast") || node.is("DequantizeLinear")) && !node.outputs.empty() && node.outputs[0] == value;
+    });
+    if (producer == graph.nodes.end() || producer->inputs.empty()) return nullptr;
+    value = producer->inputs[0];
+  }
+  return nullptr;
+}
+
 /// Rows of the constant table that the integer input indexes, directly or through operators that keep its values.
 std::int64_t num_rows_indexed(const Graph& graph, const std::string& input) {
   std::set<std::string> names{input};
@@ -149,7 +163,7 @@ std::int64_t num_rows_indexed(const Graph& graph, const std::string& input) {
     }
     if (!node.is("Gather") || node.inputs.size() < 2 || !names.contains(node.inputs[1])) continue;
     const auto axis = node.int_attribute("axis", 0);
-    const Initializer* table = graph.find_initializer(node.inputs[0]);
+    const Initializer* table = stored_table(graph, node.inputs[0]);
     if (table == nullptr || axis < 0 || axis >= static_cast<std::int64_t>(table->tensor.shape().rank())) continue;
     const auto rows = table->tensor.shape()[static_cast<std::size_t>(axis)];
     num_rows = num_rows == 0 ? rows : std::min(num_rows, rows);

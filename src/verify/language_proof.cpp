@@ -21,8 +21,10 @@ constexpr const char* kStep = "Verifying";
 /// Prefill is cut here, so that chunks of one sequence and a chunk's remainder are part of every proof of a longer one.
 constexpr std::int64_t kChunkTokens = 48;
 
+using NamedInputs = std::vector<std::pair<std::string, Tensor>>;
+
 /// Inputs of an expanded graph for all logits of one sequence.
-std::vector<std::pair<std::string, Tensor>> inputs_of(const std::vector<std::int64_t>& tokens) {
+NamedInputs inputs_of(const std::vector<std::int64_t>& tokens) {
   const Shape shape{static_cast<std::int64_t>(tokens.size())};
   std::vector<std::int64_t> positions(tokens.size());
   for (std::size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<std::int64_t>(i);
@@ -30,6 +32,12 @@ std::vector<std::pair<std::string, Tensor>> inputs_of(const std::vector<std::int
   return {{"input_ids", Tensor::of<std::int64_t>(shape, std::span<const std::int64_t>(tokens))},
           {"position_ids", all},
           {"logit_rows", all}};
+}
+
+NamedInputs inputs_of(const LanguageProofRequest& request, std::size_t sequence) {
+  NamedInputs inputs = inputs_of(request.sequences[sequence]);
+  inputs.insert(inputs.end(), request.fixed_inputs.begin(), request.fixed_inputs.end());
+  return inputs;
 }
 
 std::string implementation_of(const Engine& engine) {
@@ -80,7 +88,7 @@ ProvenCandidate engine_candidate(const LanguageProofRequest& request, const std:
   std::int64_t longest = 1;
   for (const auto& sequence : request.sequences)
     longest = std::max(longest, static_cast<std::int64_t>(sequence.size()));
-  const auto adapted = single_sequence_engine(engine, longest, kChunkTokens, request.num_decoded);
+  const auto adapted = single_sequence_engine(engine, longest, kChunkTokens, request.num_decoded, request.fixed_inputs);
   const auto session = adapted->new_session();
   return judged(std::move(candidate), expected, [&](std::size_t i) {
     request.progress.check(kStep);
@@ -152,11 +160,11 @@ Proof prove_language(const LanguageProofRequest& request) {
     proof.reference = "onnxruntime " + reference.session->version();
     proof.reference_source = "the graph made from the checkpoint, its attention written out";
     proof.source_sha256 = reference.sha256;
-    for (const auto& sequence : request.sequences) {
+    for (std::size_t i = 0; i < request.sequences.size(); ++i) {
       request.progress.check(kStep);
       request.progress.step(kStep, 0.2, "the reference");
-      expected.push_back(reference.session->run(inputs_of(sequence)).at(0));
-      const std::string type = "int64[" + std::to_string(sequence.size()) + "]";
+      expected.push_back(reference.session->run(inputs_of(request, i)).at(0));
+      const std::string type = "int64[" + std::to_string(request.sequences[i].size()) + "]";
       proof.cases.push_back({{"name", "sequence " + std::to_string(expected.size())},
                              {"kind", "real"},
                              {"inputs", {{"input_ids", type}, {"position_ids", type}, {"logit_rows", type}}}});
@@ -173,7 +181,7 @@ Proof prove_language(const LanguageProofRequest& request) {
     candidate.precision = Precision::kFp32;  // Weights are stored narrower, and computed with in float32.
     proof.candidates.push_back(judged(std::move(candidate), expected, [&](std::size_t i) {
       request.progress.check(kStep);
-      return lowered.session->run(inputs_of(request.sequences[i])).at(0);
+      return lowered.session->run(inputs_of(request, i)).at(0);
     }));
   }
   if (request.exact_engine) proof.candidates.push_back(engine_candidate(request, request.exact_engine, true, expected));

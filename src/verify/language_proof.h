@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/cancel.h"
@@ -36,6 +37,8 @@ struct LanguageProofRequest {
   /// Token sequences, each of one token or more. Of each the last few are decoded one by one.
   std::vector<std::vector<std::int64_t>> sequences{};
   std::int64_t num_decoded = 4;
+  /// Inputs beside those of a step, by name: the same for all sequences.
+  std::vector<std::pair<std::string, Tensor>> fixed_inputs{};
   int num_threads = 0;
   Progress progress{};
 };

@@ -29,8 +29,8 @@ Tensor int32_tensor(std::vector<std::int32_t> values) {
 class SequenceSession final : public Session {
  public:
   SequenceSession(std::shared_ptr<const Engine> engine, std::int64_t max_tokens, std::int64_t chunk_tokens,
-                  std::int64_t num_decoded)
-      : sequence_(engine, max_tokens), chunk_tokens_(chunk_tokens), num_decoded_(num_decoded) {}
+                  std::int64_t num_decoded, const NamedTensorList& fixed_inputs)
+      : sequence_(engine, max_tokens, fixed_inputs), chunk_tokens_(chunk_tokens), num_decoded_(num_decoded) {}
 
   void set_input(std::size_t index, const TensorView& tensor) override {
     if (tensor.dtype != DType::kInt64 || tensor.shape.rank() != 1) {
@@ -107,8 +107,12 @@ class SequenceSession final : public Session {
 class SequenceEngine final : public Engine {
  public:
   SequenceEngine(std::shared_ptr<const Engine> engine, std::int64_t max_tokens, std::int64_t chunk_tokens,
-                 std::int64_t num_decoded)
-      : engine_(std::move(engine)), max_tokens_(max_tokens), chunk_tokens_(chunk_tokens), num_decoded_(num_decoded) {
+                 std::int64_t num_decoded, NamedTensorList fixed_inputs)
+      : engine_(std::move(engine)),
+        max_tokens_(max_tokens),
+        chunk_tokens_(chunk_tokens),
+        num_decoded_(num_decoded),
+        fixed_inputs_(std::move(fixed_inputs)) {
     const auto vector_of = [](const char* name, const char* extent) {
       return TensorInfo{name, DType::kInt64, {Dimension::named(extent)}};
     };
@@ -118,19 +122,21 @@ class SequenceEngine final : public Engine {
   const std::vector<TensorInfo>& inputs() const override { return inputs_; }
   const std::vector<TensorInfo>& outputs() const override { return engine_->outputs(); }
   std::unique_ptr<Session> new_session() const override {
-    return std::make_unique<SequenceSession>(engine_, max_tokens_, chunk_tokens_, num_decoded_);
+    return std::make_unique<SequenceSession>(engine_, max_tokens_, chunk_tokens_, num_decoded_, fixed_inputs_);
   }
   nlohmann::json describe() const override { return engine_->describe(); }
 
  private:
   std::shared_ptr<const Engine> engine_;
   std::int64_t max_tokens_, chunk_tokens_, num_decoded_;
+  NamedTensorList fixed_inputs_;
   std::vector<TensorInfo> inputs_;
 };
 
 }  // namespace
 
-PagedSequence::PagedSequence(std::shared_ptr<const Engine> engine, std::int64_t max_tokens)
+PagedSequence::PagedSequence(std::shared_ptr<const Engine> engine, std::int64_t max_tokens,
+                             const NamedTensorList& fixed_inputs)
     : engine_(std::move(engine)), max_tokens_(max_tokens) {
   const KvCacheLayout* layout = engine_->kv_cache_layout();
   if (layout == nullptr) {
@@ -144,15 +150,15 @@ PagedSequence::PagedSequence(std::shared_ptr<const Engine> engine, std::int64_t 
   // Backwards, so that a block table that is not followed shows.
   for (std::int64_t i = num_blocks; i-- > 0;) blocks_.push_back(static_cast<std::int32_t>(i));
   inputs_.resize(engine_->inputs().size());
+  for (const auto& input : fixed_inputs) set(input.first, input.second);
 }
 
-void PagedSequence::set(const char* name, const Tensor& tensor) {
+void PagedSequence::set(const std::string& name, const Tensor& tensor) {
   const auto& inputs = engine_->inputs();
   const auto found =
       std::find_if(inputs.begin(), inputs.end(), [&](const TensorInfo& info) { return info.name == name; });
   if (found == inputs.end()) {
-    throw Error(ErrorKind::kUnsupported, std::string("the engine has no input '") + name + "'", {},
-                "build the bundle again");
+    throw Error(ErrorKind::kUnsupported, "the engine has no input '" + name + "'", {}, "build the bundle again");
   }
   const auto index = static_cast<std::size_t>(found - inputs.begin());
   inputs_[index] = tensor;
@@ -187,8 +193,9 @@ TensorView PagedSequence::step(std::span<const std::int64_t> tokens, std::span<c
 }
 
 std::shared_ptr<const Engine> single_sequence_engine(std::shared_ptr<const Engine> engine, std::int64_t max_tokens,
-                                                     std::int64_t chunk_tokens, std::int64_t num_decoded) {
-  return std::make_shared<const SequenceEngine>(std::move(engine), max_tokens, chunk_tokens, num_decoded);
+                                                     std::int64_t chunk_tokens, std::int64_t num_decoded,
+                                                     const NamedTensorList& fixed_inputs) {
+  return std::make_shared<const SequenceEngine>(std::move(engine), max_tokens, chunk_tokens, num_decoded, fixed_inputs);
 }
 
 }  // namespace pajamas

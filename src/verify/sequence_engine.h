@@ -7,18 +7,24 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/target.h"
 
 namespace pajamas {
 
+using NamedTensorList = std::vector<std::pair<std::string, Tensor>>;
+
 /// One sequence in an engine with a cache. One thread at a time.
 class PagedSequence {
  public:
   /// Room for `max_tokens` tokens. Throws Error{kUnsupported} for an engine without a cache or whose inputs are not
   /// those of docs/language.md.
-  PagedSequence(std::shared_ptr<const Engine> engine, std::int64_t max_tokens);
+  /// `fixed_inputs`: the other inputs of the engine, by name, which stay for all steps.
+  PagedSequence(std::shared_ptr<const Engine> engine, std::int64_t max_tokens,
+                const NamedTensorList& fixed_inputs = {});
 
   /// Forgets all tokens.
   void restart() { num_past_ = 0; }
@@ -30,7 +36,7 @@ class PagedSequence {
                   std::span<const std::int64_t> positions = {});
 
  private:
-  void set(const char* name, const Tensor& tensor);
+  void set(const std::string& name, const Tensor& tensor);
 
   std::shared_ptr<const Engine> engine_;
   std::unique_ptr<Session> session_;
@@ -46,6 +52,7 @@ class PagedSequence {
 /// is a prefill of all but the last `num_decoded` tokens in chunks of `chunk_tokens`, then a step a token. Sequences of
 /// up to `max_tokens`.
 std::shared_ptr<const Engine> single_sequence_engine(std::shared_ptr<const Engine> engine, std::int64_t max_tokens,
-                                                     std::int64_t chunk_tokens, std::int64_t num_decoded);
+                                                     std::int64_t chunk_tokens, std::int64_t num_decoded,
+                                                     const NamedTensorList& fixed_inputs = {});
 
 }  // namespace pajamas

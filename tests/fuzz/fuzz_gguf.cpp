@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "io/gguf.h"
-#include "models/language/weight_source.h"
+#include "models/weight_source.h"
 #include "pajamas/error.h"
 
 namespace {

@@ -4,9 +4,9 @@
 #include <array>
 #include <string>
 
-#include "graph/operator_table.h"
+#include "models/graph_weights.h"
 #include "models/language/experts.h"
-#include "models/language/language_weights.h"
+#include "models/paged_step.h"
 
 namespace pajamas {
 namespace {
@@ -20,32 +20,17 @@ struct Angles {
   std::int64_t rotary_dim = 0;
 };
 
-/// What attention needs to know of the step.
-struct StepInputs {
-  GraphValue past_lens, subsequence_begins, block_indices, block_indices_begins, max_context_len;
-};
-
 class DecoderBuilder {
  public:
   DecoderBuilder(const DecoderConfig& config, const WeightSource& source)
       : config_(config), graph_(config.architecture, kOpset), weights_(graph_, source) {}
 
   Model build() {
-    const Dimension tokens = Dimension::named("num_tokens"), sequences = Dimension::named("num_sequences");
-    const Dimension bounds = Dimension::named("num_sequences + 1");
-    const GraphValue ids = graph_.input("input_ids", DType::kInt64, {tokens});
-    const GraphValue positions = graph_.input("position_ids", DType::kInt64, {tokens});
-    step_.past_lens = graph_.input("past_lens", DType::kInt32, {sequences});
-    step_.subsequence_begins = graph_.input("subsequence_begins", DType::kInt32, {bounds});
-    step_.block_indices = graph_.input("block_indices", DType::kInt32, {Dimension::named("num_blocks")});
-    step_.block_indices_begins = graph_.input("block_indices_begins", DType::kInt32, {bounds});
-    step_.max_context_len = graph_.input("max_context_len", DType::kInt32, {});
-    const GraphValue rows = graph_.input("logit_rows", DType::kInt64, {Dimension::named("num_rows")});
-
-    for (std::size_t i = 0; i < config_.ropes.size(); ++i) angles_.push_back(build_angles(positions, i));
-    GraphValue x = build_embedding(ids);
+    step_ = add_paged_step(graph_);
+    for (std::size_t i = 0; i < config_.ropes.size(); ++i) angles_.push_back(build_angles(step_.position_ids, i));
+    GraphValue x = build_embedding(step_.input_ids);
     for (std::size_t i = 0; i < config_.layers.size(); ++i) x = build_layer(i, x);
-    const GraphValue logits = build_output(graph_.node("Gather", {x, rows}));
+    const GraphValue logits = build_output(graph_.node("Gather", {x, step_.logit_rows}));
     graph_.output("logits", logits, DType::kFloat32,
                   {Dimension::named("num_rows"), Dimension::known(config_.vocab_size)});
     // Some checkpoints keep what every model computes anew, or both ends of a tie.
@@ -150,16 +135,9 @@ class DecoderBuilder {
     const GraphValue query = place_heads(qkv[0], config_.num_heads, "q_norm", angles);
     const GraphValue key = place_heads(qkv[1], config_.num_kv_heads, "k_norm", angles);
     const GraphValue mixed =
-        graph_.node_of_domain(kPajamasDomain, 1, "PagedAttention",
-                              {query, key, qkv[2], step_.past_lens, step_.subsequence_begins, step_.block_indices,
-                               step_.block_indices_begins, step_.max_context_len},
-                              {{"layer_index", static_cast<std::int64_t>(index)},
-                               {"num_heads", config_.num_heads},
-                               {"num_kv_heads", config_.num_kv_heads},
-                               {"head_dim", config_.head_dim},
-                               {"scale", config_.attention_scale},
-                               {"sliding_window", layer.sliding_window},
-                               {"softcap", config_.attention_softcap}});
+        paged_attention(graph_, step_, query, key, qkv[2],
+                        {static_cast<std::int64_t>(index), config_.num_heads, config_.num_kv_heads, config_.head_dim,
+                         config_.attention_scale, layer.sliding_window, config_.attention_softcap});
     return linear("o_proj", mixed, query_dim, config_.hidden_dim, config_.has_attention_out_bias);
   }
 
@@ -199,8 +177,8 @@ class DecoderBuilder {
 
   const DecoderConfig& config_;
   GraphBuilder graph_;
-  LanguageWeights weights_;
-  StepInputs step_;
+  GraphWeights weights_;
+  PagedStep step_;
   std::vector<Angles> angles_;
 };
 

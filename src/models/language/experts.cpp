@@ -7,7 +7,7 @@
 
 namespace pajamas {
 
-GraphValue build_experts(GraphBuilder& graph, LanguageWeights& weights, const ExpertsConfig& config,
+GraphValue build_experts(GraphBuilder& graph, GraphWeights& weights, const ExpertsConfig& config,
                          ActivationFunction function, std::int64_t hidden_dim, const GraphValue& x) {
   const std::string path = graph.scope_path();
   const std::int64_t num_chosen = config.num_experts_per_token;

@@ -2,14 +2,14 @@
 #pragma once
 
 #include "graph/graph_builder.h"
+#include "models/graph_weights.h"
 #include "models/language/decoder_config.h"
-#include "models/language/language_weights.h"
 
 namespace pajamas {
 
 /// x [num_tokens, hidden_dim] through the experts below the open scope ("gate.weight", "experts.N.gate_proj.weight",
 /// ...): [num_tokens, hidden_dim]. Each expert computes its own tokens only; none is fine.
-GraphValue build_experts(GraphBuilder& graph, LanguageWeights& weights, const ExpertsConfig& config,
+GraphValue build_experts(GraphBuilder& graph, GraphWeights& weights, const ExpertsConfig& config,
                          ActivationFunction function, std::int64_t hidden_dim, const GraphValue& x);
 
 }  // namespace pajamas

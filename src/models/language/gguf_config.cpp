@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "models/language/weight_source.h"
+#include "models/weight_source.h"
 #include "pajamas/error.h"
 
 namespace pajamas {

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-#include "models/language/weight_source.h"
+#include "models/weight_source.h"
 #include "pajamas/error.h"
 #include "tensor/tensor_file.h"
 

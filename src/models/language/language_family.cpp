@@ -6,7 +6,7 @@
 #include "models/checkpoint.h"
 #include "models/language/decoder_builder.h"
 #include "models/language/generation_files.h"
-#include "models/language/weight_source.h"
+#include "models/weight_source.h"
 #include "pajamas/error.h"
 
 namespace pajamas {

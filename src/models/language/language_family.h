@@ -18,7 +18,7 @@ struct LanguageFamilyFacts {
   DecoderConfig (*read_config)(const JsonReader& config, const DecoderHints& hints);
 };
 
-/// Reads folders of safetensors and GGUF files (whose config is models/language/weight_source.h's) of the family.
+/// Reads folders of safetensors and GGUF files (whose config is models/weight_source.h's) of the family.
 class LanguageFamily : public ModelDefinition {
  public:
   explicit LanguageFamily(LanguageFamilyFacts facts) : facts_(std::move(facts)) {}

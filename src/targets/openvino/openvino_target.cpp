@@ -457,6 +457,10 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
   if (std::filesystem::exists(request.directory / (engine_name + ".data"))) {
     part.files.push_back({engine_name + ".data", kEngineRole});
   }
+  if (request.weights != nullptr) {
+    const std::string shared_name = request.weights->path().filename().string();
+    if (shared_name != engine_name + ".data") part.files.push_back({shared_name, kEngineRole});
+  }
 
   request.progress.check("compiling with OpenVINO");
   request.progress.step("Compiling with OpenVINO", -1, to_string(precision));

@@ -1,6 +1,6 @@
-// Tests of models/language/weight_source.h: names, orders and configurations that the conversion to GGUF changed, on
+// Tests of models/weight_source.h: names, orders and configurations that the conversion to GGUF changed, on
 // files written here by the conversion's own rules, and on published models where the dependencies are installed.
-#include "models/language/weight_source.h"
+#include "models/weight_source.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

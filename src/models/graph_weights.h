@@ -1,4 +1,4 @@
-// The weights of a language checkpoint as values of a graph under construction: as they are stored, with the nodes that
+// The weights of a checkpoint as values of a graph under construction: as they are stored, with the nodes that
 // make float32 of them, and kept account of, so that what nobody asked for is reported.
 #pragma once
 
@@ -11,16 +11,16 @@
 #include <vector>
 
 #include "graph/graph_builder.h"
-#include "models/language/weight_source.h"
+#include "models/weight_source.h"
 
 namespace pajamas {
 
 /// Borrowed builder and source must outlive the object. Names are those of the checkpoint, in full. All functions throw
 /// Error{kBadInput} naming the tensor when it is missing or of another shape than the configuration makes it, and
 /// Error{kUnsupported} for a storage that is not read. Not thread-safe.
-class LanguageWeights {
+class GraphWeights {
  public:
-  LanguageWeights(GraphBuilder& graph, const WeightSource& source) : graph_(graph), source_(source) {}
+  GraphWeights(GraphBuilder& graph, const WeightSource& source) : graph_(graph), source_(source) {}
 
   bool has(const std::string& name) const { return source_.has(name); }
   /// [rows, columns] as a float32 value: the stored tensor behind a Cast or DequantizeLinear. Asked for again, the same
@@ -32,6 +32,11 @@ class LanguageWeights {
   /// out_dim], in a scope called `scope`.
   GraphValue linear(std::string_view scope, const std::string& name, const GraphValue& x, std::int64_t in_dim,
                     std::int64_t out_dim, bool has_bias);
+  /// Over the last axis of x: "<name>.weight" and "<name>.bias" [dim], in a scope called `scope`.
+  GraphValue layer_norm(std::string_view scope, const std::string& name, const GraphValue& x, std::int64_t dim,
+                        double epsilon);
+  /// A tensor of any rank as a float32 value, stored as it is; 1-D and 2-D ones have functions above.
+  GraphValue tensor(const std::string& name, const Shape& shape);
   /// A tensor that is known and not needed.
   void ignore(const std::string& name) { used_.insert(name); }
   /// Tensors that were neither used nor ignored, in alphabetic order.

@@ -1,5 +1,5 @@
 // WeightSource over safetensors, and the choice of a source by path. The one over GGUF is gguf_weight_source.cpp.
-#include "models/language/weight_source.h"
+#include "models/weight_source.h"
 
 #include <utility>
 
@@ -61,7 +61,8 @@ class SafetensorsWeightSource : public WeightSource {
 }  // namespace
 
 std::string WeightStorage::to_string() const {
-  return block_type ? pajamas::to_string(*block_type) : pajamas::to_string(dtype);
+  if (block_type) return pajamas::to_string(*block_type);
+  return std::string(pajamas::to_string(dtype)) + (has_row_scales ? " with a scale a row" : "");
 }
 
 WeightRows weight_rows_of(const Shape& shape) {

@@ -1,4 +1,4 @@
-// WeightSource: the tensors of a language checkpoint under the names that Hugging Face transformers gives them,
+// WeightSource: the tensors of a checkpoint under the names that Hugging Face transformers gives them,
 // whatever the container. It never converts a checkpoint as a whole: callers take rows, or a tensor that shares the
 // mapped file. Not the configuration of a folder (models/checkpoint.h: read_config); for GGUF, huggingface_config_of
 // makes one.
@@ -20,13 +20,16 @@
 
 namespace pajamas {
 
-/// How a checkpoint stores a tensor: an array of `dtype`, or blocks of `block_type` (then dtype is kUndefined).
+/// How a checkpoint stores a tensor: an array of `dtype`, blocks of `block_type` (then dtype is kUndefined), or
+/// integers of `dtype` with a scale for each row.
 struct WeightStorage {
   DType dtype = DType::kUndefined;
   std::optional<GgmlType> block_type;
+  bool has_row_scales = false;
 
-  bool is_blocks() const { return block_type.has_value(); }
-  /// "bfloat16", "Q4_K".
+  /// Whether WeightSource::blocks gives it.
+  bool is_blocks() const { return block_type.has_value() || has_row_scales; }
+  /// "bfloat16", "Q4_K", "int8 with a scale a row".
   std::string to_string() const;
 };
 
@@ -49,8 +52,8 @@ class WeightSource {
   /// A tensor stored as an array, in its own type; shares the mapped file unless its values had to be reordered or
   /// changed. Throws Error{kUnsupported} for blocks.
   virtual Tensor tensor(const std::string& name) const = 0;
-  /// A matrix stored as blocks, repacked without loss. Throws Error{kUnsupported} for arrays and for blocks that
-  /// BlockWeight cannot hold (is_block_weight_type).
+  /// A matrix stored as blocks or with row scales, repacked without loss. Throws Error{kUnsupported} for arrays and for
+  /// blocks that BlockWeight cannot hold (is_block_weight_type).
   virtual BlockWeight blocks(const std::string& name) const = 0;
   /// Gives the memory of the tensor's pages back to the system. They are read from the file again when touched again.
   virtual void release(const std::string& name) const = 0;
