@@ -36,7 +36,7 @@ class ByteCursor {
   }
   template <typename T>
   T number(std::string_view what) {
-    std::array<std::byte, sizeof(T)> copy;
+    std::array<std::byte, sizeof(T)> copy{};
     std::ranges::copy(take(sizeof(T), what), copy.begin());
     if constexpr (std::endian::native == std::endian::big) std::reverse(copy.begin(), copy.end());
     return std::bit_cast<T>(copy);
