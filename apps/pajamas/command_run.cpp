@@ -1,4 +1,5 @@
-// pajamas run: pictures through a bundle, by the bundle's task. Language models: command_run_generation.cpp.
+// pajamas run: pictures through a bundle, by the bundle's task. Language models: command_run_generation.cpp; speech:
+// command_run_transcription.cpp.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include "bundle/bundle.h"
 #include "cli.h"
 #include "command_run_generation.h"
+#include "command_run_transcription.h"
 #include "pajamas/classification.h"
 #include "pajamas/detection.h"
 #include "pajamas/embedding.h"
@@ -36,6 +38,9 @@ struct RunOptions {
   long time_limit_s = kTimeLimitSeconds;
   GenerationRunOptions generation;
   std::vector<std::string> generation_names;  ///< Of the options that only generation has.
+  TranscriptionRunOptions transcription;
+  std::vector<std::string> transcription_names;
+  fs::path output;
 };
 
 nlohmann::json timing_json(const TaskTiming& timing, std::chrono::nanoseconds decode) {
@@ -241,6 +246,17 @@ GenerationRunOptions generation_options(const RunOptions& options, const CLI::Ap
   return generation;
 }
 
+/// Options that tasks share, as transcription understands them.
+TranscriptionRunOptions transcription_options(const RunOptions& options) {
+  TranscriptionRunOptions transcription = options.transcription;
+  transcription.bundle = options.bundle;
+  transcription.files = options.images;
+  transcription.output = options.output;
+  transcription.num_threads = options.num_threads;
+  transcription.time_limit_s = options.time_limit_s;
+  return transcription;
+}
+
 int run_run(const RunOptions& options, const CLI::App& app, Context& context) {
   const std::string task = Bundle::open(options.bundle).manifest().task.name;
   require_task_option(app, task, "detection", {"--threshold", "--iou", "--max-detections", "--agnostic", "--annotate"});
@@ -248,6 +264,9 @@ int run_run(const RunOptions& options, const CLI::App& app, Context& context) {
   require_task_option(app, task, "embedding or generation", {"--prompt"});
   require_task_option(app, task, "embedding", {"--labels", "--text"});
   require_task_option(app, task, "generation", options.generation_names);
+  require_task_option(app, task, "transcription", options.transcription_names);
+  require_task_option(app, task, "transcription", {"--output"});
+  if (task == "transcription") return run_transcription_command(transcription_options(options), context);
   if (task == "generation") return run_generation(generation_options(options, app), context);
   if (task == "classification" && options.top_k < 1) {
     throw Error(ErrorKind::kUsage, "no class at all is asked for", "--top-k", "give at least 1");
@@ -282,9 +301,9 @@ int run_run(const RunOptions& options, const CLI::App& app, Context& context) {
 
 Command add_run_command(CLI::App& app, Context& context) {
   auto options = std::make_shared<RunOptions>();
-  CLI::App* command = app.add_subcommand("run", "Run a bundle on pictures or text");
+  CLI::App* command = app.add_subcommand("run", "Run a bundle on pictures, text or audio");
   command->add_option("bundle", options->bundle, "Folder of the bundle")->required();
-  command->add_option("images", options->images, "JPEG, PNG, WebP or BMP files");
+  command->add_option("files", options->images, "Pictures (JPEG, PNG, WebP, BMP) or audio; - for standard input");
   command->add_option("--threshold", options->threshold, "Detection: least score, 0..1 (default: the bundle's)")
       ->check(CLI::Range(0.0, 1.0));
   command->add_option("--iou", options->iou_threshold, "Detection: overlap that NMS allows, 0..1")
@@ -304,6 +323,8 @@ Command add_run_command(CLI::App& app, Context& context) {
                       "Generation: the prompt; embedding: text around each label (default \"a photo of a {}\")");
   command->add_option("--text", options->texts, "Embedding: a text to embed; repeatable");
   options->generation_names = add_generation_options(*command, options->generation);
+  options->transcription_names = add_transcription_options(*command, options->transcription);
+  command->add_option("-o,--output", options->output, "Transcription: file for the text (several inputs: a folder)");
   add_time_limit_option(*command, options->time_limit_s);
   add_threads_option(*command, options->num_threads);
   add_common_options(*command, context);

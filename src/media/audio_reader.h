@@ -39,7 +39,7 @@ struct AudioFormat {
 
 struct AudioReaderOptions {
   int sample_rate_hz = 16000;           ///< Of what comes out.
-  std::optional<RawAudio> raw;          ///< Set: the source has no header and is this.
+  std::optional<RawAudio> raw = {};     ///< Set: the source has no header and is this.
   std::string ffmpeg = "ffmpeg";        ///< Program for what libsndfile does not read, found on PATH; empty: none.
   const CancelToken* cancel = nullptr;  ///< Stops waiting for a pipe or for ffmpeg.
 };

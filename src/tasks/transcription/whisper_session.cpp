@@ -1,0 +1,248 @@
+// See whisper_session.h.
+#include "tasks/transcription/whisper_session.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "pajamas/error.h"
+#include "tasks/image_session.h"
+
+namespace pajamas {
+namespace {
+
+template <typename T>
+TensorView view_of(const std::vector<T>& values) {
+  return {DTypeOf<T>::value, Shape{static_cast<std::int64_t>(values.size())},
+          reinterpret_cast<const std::byte*>(values.data())};
+}
+
+bool is_cross_tensor(const std::string& name) {
+  return name.starts_with("cross_key.") || name.starts_with("cross_value.");
+}
+
+}  // namespace
+
+WhisperSession::WhisperSession(const WhisperFacts& facts, std::shared_ptr<const Engine> encoder,
+                               std::shared_ptr<const Engine> decoder, std::int64_t max_rows)
+    : facts_(facts),
+      encoder_engine_(std::move(encoder)),
+      decoder_engine_(std::move(decoder)),
+      encoder_(encoder_engine_->new_session()),
+      decoder_(decoder_engine_->new_session()) {
+  features_input_ = find_tensor(encoder_engine_->inputs(), "features", "input");
+  logits_output_ = find_tensor(decoder_engine_->outputs(), "logits", "output");
+  for (std::size_t i = 0; i < decoder_engine_->inputs().size(); ++i) {
+    const std::string& name = decoder_engine_->inputs()[i].name;
+    if (is_cross_tensor(name)) cross_.push_back({name, find_tensor(encoder_engine_->outputs(), name, "output"), i, {}});
+  }
+  const KvCacheLayout* layout = decoder_engine_->kv_cache_layout();
+  if (layout == nullptr || cross_.empty()) {
+    throw Error(ErrorKind::kBadInput,
+                layout == nullptr ? "the decoder has no cache of keys and values"
+                                  : "the decoder takes no cross keys from the encoder",
+                facts_.decoder_part, "build the bundle again");
+  }
+  // Each row may hold a whole context of its own, and one block more while it parts from another.
+  const std::int64_t blocks_a_row =
+      (facts_.context_length + layout->block_size_tokens - 1) / layout->block_size_tokens + 1;
+  const std::int64_t num_blocks = max_rows * blocks_a_row;
+  cache_ = decoder_engine_->new_kv_cache(num_blocks);
+  pool_.emplace(num_blocks, layout->block_size_tokens, false);
+  decoder_->set_kv_cache(cache_);
+}
+
+WhisperSession::~WhisperSession() = default;
+
+void WhisperSession::encode(std::span<const float> features, std::int64_t num_chunks) {
+  release_all();
+  num_encoded_ = 0;
+  const Shape shape{num_chunks, facts_.num_mels, 2 * facts_.num_positions};
+  if (static_cast<std::int64_t>(features.size()) != shape.num_elements()) {
+    throw Error(ErrorKind::kInternal,
+                "features of " + std::to_string(features.size()) + " numbers do not make " + shape.to_string());
+  }
+  encoder_->set_input(features_input_, {DType::kFloat32, shape, reinterpret_cast<const std::byte*>(features.data())});
+  encoder_->run();
+  for (const CrossTensor& cross : cross_) {
+    const TensorView view = encoder_->output(cross.output);
+    if (view.shape.rank() != 4 || view.shape[0] != num_chunks) {
+      throw Error(
+          ErrorKind::kInternal,
+          "output '" + cross.name + "' is " + view.shape.to_string() + " for " + std::to_string(num_chunks) + " chunks",
+          facts_.encoder_part, "build the bundle again");
+    }
+  }
+  num_encoded_ = num_chunks;
+}
+
+std::vector<std::pair<std::string, TensorView>> WhisperSession::encoded(std::size_t chunk) const {
+  std::vector<std::pair<std::string, TensorView>> tensors;
+  for (const CrossTensor& cross : cross_) {
+    const TensorView all = encoder_->output(cross.output);
+    const std::size_t bytes = all.size_bytes() / static_cast<std::size_t>(num_encoded_);
+    TensorView one{all.dtype, all.shape, all.data + chunk * bytes};
+    one.shape = Shape{1, all.shape[1], all.shape[2], all.shape[3]};
+    tensors.emplace_back(cross.name, one);
+  }
+  return tensors;
+}
+
+void WhisperSession::bind_cross_tensors() {
+  const bool is_all = static_cast<std::int64_t>(active_.size()) == num_encoded_;
+  for (CrossTensor& cross : cross_) {
+    const TensorView all = encoder_->output(cross.output);
+    if (is_all) {
+      decoder_->set_input(cross.input, all);
+      continue;
+    }
+    const std::size_t bytes = all.size_bytes() / static_cast<std::size_t>(num_encoded_);
+    cross.gathered.resize(bytes * active_.size());
+    for (std::size_t i = 0; i < active_.size(); ++i) {
+      std::memcpy(cross.gathered.data() + i * bytes, all.data + active_[i] * bytes, bytes);
+    }
+    decoder_->set_input(
+        cross.input,
+        {all.dtype, Shape{static_cast<std::int64_t>(active_.size()), all.shape[1], all.shape[2], all.shape[3]},
+         cross.gathered.data()});
+  }
+}
+
+void WhisperSession::release_all() {
+  for (const Sequence& sequence : sequences_) pool_->release(sequence.blocks);
+  sequences_.clear();
+  active_.clear();
+}
+
+/// Room for the tokens behind the sequence; a block that others hold too is copied before it is written.
+void WhisperSession::append(Sequence& sequence, std::span<const std::int32_t> tokens) {
+  const std::int64_t block_size = pool_->block_size_tokens();
+  const std::int64_t length = sequence.length + static_cast<std::int64_t>(tokens.size());
+  if (length > facts_.context_length) {
+    throw Error(ErrorKind::kInternal, "a text of " + std::to_string(length) + " tokens is longer than the context of " +
+                                          std::to_string(facts_.context_length));
+  }
+  const auto take = [&] {
+    const auto block = pool_->take();
+    if (!block) throw Error(ErrorKind::kInternal, "the cache of the decoder has too few blocks");
+    return *block;
+  };
+  if (sequence.length % block_size != 0 && pool_->is_shared(sequence.blocks.back())) {
+    const std::int32_t shared = sequence.blocks.back();
+    sequence.blocks.back() = take();
+    cache_->copy_block(shared, sequence.blocks.back());
+    pool_->release({&shared, 1});
+  }
+  while (static_cast<std::int64_t>(sequence.blocks.size()) * block_size < length) sequence.blocks.push_back(take());
+
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    input_ids_.push_back(tokens[i]);
+    position_ids_.push_back(sequence.length + static_cast<std::int64_t>(i));
+  }
+  past_lens_.push_back(static_cast<std::int32_t>(sequence.length));
+  subsequence_begins_.push_back(static_cast<std::int32_t>(input_ids_.size()));
+  block_indices_.insert(block_indices_.end(), sequence.blocks.begin(), sequence.blocks.end());
+  block_indices_begins_.push_back(static_cast<std::int32_t>(block_indices_.size()));
+  max_context_len_ = std::max(max_context_len_, static_cast<std::int32_t>(length));
+  sequence.length = length;
+}
+
+void WhisperSession::clear_inputs() {
+  input_ids_.clear();
+  position_ids_.clear();
+  past_lens_.clear();
+  subsequence_begins_.assign(1, 0);
+  block_indices_.clear();
+  block_indices_begins_.assign(1, 0);
+  max_context_len_ = 0;
+}
+
+std::span<float> WhisperSession::begin(std::span<const std::size_t> chunks,
+                                       std::span<const std::vector<std::int32_t>> prompts,
+                                       std::span<const std::int64_t> positions) {
+  release_all();
+  clear_inputs();
+  active_.assign(chunks.begin(), chunks.end());
+  bind_cross_tensors();
+  std::vector<std::int64_t> logit_rows;
+  std::int64_t first = 0;
+  for (const std::vector<std::int32_t>& prompt : prompts) {
+    append(sequences_.emplace_back(), prompt);
+    for (const std::int64_t position : positions) logit_rows.push_back(first + position);
+    first += static_cast<std::int64_t>(prompt.size());
+  }
+  return run(logit_rows);
+}
+
+std::span<float> WhisperSession::step(std::span<const Row> rows) {
+  clear_inputs();
+  std::vector<Sequence> next;
+  next.reserve(rows.size());
+  for (const Row& row : rows) {
+    const Sequence& parent = sequences_.at(static_cast<std::size_t>(row.parent));
+    for (const std::int32_t block : parent.blocks) pool_->share(block);
+    next.push_back(parent);
+  }
+  for (const Sequence& sequence : sequences_) pool_->release(sequence.blocks);
+  sequences_ = std::move(next);
+  std::vector<std::int64_t> logit_rows;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    append(sequences_[i], {&rows[i].token, 1});
+    logit_rows.push_back(static_cast<std::int64_t>(i));
+  }
+  return run(logit_rows);
+}
+
+void WhisperSession::keep(std::span<const std::size_t> chunks) {
+  const std::size_t rows_a_chunk = sequences_.size() / active_.size();
+  std::vector<Sequence> kept;
+  std::vector<std::size_t> active;
+  std::size_t next = 0;
+  for (std::size_t c = 0; c < active_.size(); ++c) {
+    const bool is_kept = next < chunks.size() && chunks[next] == c;
+    if (is_kept) {
+      active.push_back(active_[c]);
+      ++next;
+    }
+    for (std::size_t i = 0; i < rows_a_chunk; ++i) {
+      Sequence& sequence = sequences_[c * rows_a_chunk + i];
+      if (is_kept) {
+        kept.push_back(std::move(sequence));
+      } else {
+        pool_->release(sequence.blocks);
+      }
+    }
+  }
+  sequences_ = std::move(kept);
+  active_ = std::move(active);
+  bind_cross_tensors();
+}
+
+std::span<float> WhisperSession::run(std::span<const std::int64_t> logit_rows) {
+  logit_rows_.assign(logit_rows.begin(), logit_rows.end());
+  const auto give = [&](const char* name, const TensorView& view) {
+    decoder_->set_input(find_tensor(decoder_engine_->inputs(), name, "input"), view);
+  };
+  give("input_ids", view_of(input_ids_));
+  give("position_ids", view_of(position_ids_));
+  give("past_lens", view_of(past_lens_));
+  give("subsequence_begins", view_of(subsequence_begins_));
+  give("block_indices", view_of(block_indices_));
+  give("block_indices_begins", view_of(block_indices_begins_));
+  give("max_context_len", {DType::kInt32, Shape{}, reinterpret_cast<const std::byte*>(&max_context_len_)});
+  give("logit_rows", view_of(logit_rows_));
+  decoder_->run();
+  const TensorView logits = decoder_->output(logits_output_);
+  const Shape wanted{static_cast<std::int64_t>(logit_rows_.size()), facts_.vocab_size};
+  if (logits.dtype != DType::kFloat32 || logits.shape != wanted) {
+    throw Error(ErrorKind::kInternal,
+                std::string("the logits are ") + to_string(logits.dtype) + " " + logits.shape.to_string() +
+                    ", wanted float32 " + wanted.to_string(),
+                facts_.decoder_part, "build the bundle again");
+  }
+  logits_.resize(static_cast<std::size_t>(wanted.num_elements()));
+  std::memcpy(logits_.data(), logits.data, logits_.size() * sizeof(float));
+  return logits_;
+}
+
+}  // namespace pajamas
