@@ -101,6 +101,8 @@ Command add_build_command(CLI::App& app, Context& context) {
   command->add_option("--tokenizer", options->request.hints.tokenizer,
                       "Tokenizer to put into the bundle, for checkpoints that have none: tokenizer.json or its folder, "
                       "or a .tiktoken file");
+  command->add_option("--vad", options->request.hints.voice_detector,
+                      "Voice detector for a speech model: silero_vad.onnx (default: the one beside the checkpoint)");
   command->add_option("--keep-fp32", plan.keep_fp32_ops, "Operator types kept in float32, for example Softmax,Pow")
       ->delimiter(',');
   command->add_option("--verify-images", options->request.images, "Pictures to use in the proof, beside random inputs")

@@ -26,6 +26,9 @@ struct ImportHints {
   std::filesystem::path scratch_directory = {};
   /// Tokenizer to take in place of the checkpoint's own (whatever Tokenizer::read takes); empty: its own.
   std::filesystem::path tokenizer = {};
+  /// Speech models: Silero's voice detector (ONNX) for the part `voice`; empty: silero_vad.onnx beside the checkpoint,
+  /// if it is there.
+  std::filesystem::path voice_detector = {};
 };
 
 /// One graph of an imported model.
@@ -36,6 +39,8 @@ struct ImportedPart {
   /// these are stored otherwise. `model` is `derive` of the other part's model.
   std::string derived_from = {};
   std::function<Model(const Model&)> derive = {};
+  /// Stays in float32, weights and arithmetic, whatever precision the bundle is built in.
+  bool is_float32 = false;
 };
 
 /// A file that goes into the bundle beside the engines (tokenizer): a copy of `path`, or, without one, `contents`.

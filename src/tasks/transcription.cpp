@@ -125,7 +125,11 @@ struct Transcriber::Impl {
     session_options.is_exact_fp32 = options.is_exact_fp32;
     encoder = load_engine(bundle, whisper.encoder_part, session_options);
     decoder = load_engine(bundle, whisper.decoder_part, session_options);
-    if (has_voice()) voice = load_engine(bundle, kVoicePart, session_options);
+    if (has_voice()) {
+      SessionOptions exact = session_options;  // As it was built and proven.
+      exact.is_exact_fp32 = true;
+      voice = load_engine(bundle, kVoicePart, exact);
+    }
   }
 
   bool has_voice() const {

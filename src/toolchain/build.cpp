@@ -207,9 +207,14 @@ using StoredParts = std::map<std::string, StoredPart>;
 
 /// Lowers, compiles and proves one part into `folder`, and describes it in `result`.
 void build_part(const ImportedPart& part, const ImportedModel& imported, const BuildRequest& request,
-                const BuildPlan& plan, const fs::path& folder, StepClock& clock, StoredParts& stored_parts,
+                const BuildPlan& bundle_plan, const fs::path& folder, StepClock& clock, StoredParts& stored_parts,
                 BuildResult& result) {
   const Progress& progress = request.progress;
+  BuildPlan plan = bundle_plan;
+  if (part.is_float32) {
+    plan.precision = Precision::kFp32;
+    plan.weights = WeightFormat::kAsStored;
+  }
   const Target& target = find_target(plan.target);
   progress.step("Simplifying the graph");
   const bool is_language = has_paged_attention(part.model);

@@ -14,12 +14,14 @@
 #include "io/gguf.h"
 #include "io/onnx_reader.h"
 #include "pajamas/error.h"
+#include "tasks/transcription/voice_detector.h"
 
 namespace pajamas {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr std::uint64_t kMaxLabelBytes = 64ULL << 20;
+constexpr const char* kVoiceDetectorFile = "silero_vad.onnx";
 
 ImportedModel import_onnx(const fs::path& source, const ImportHints& hints) {
   ImportedModel imported;
@@ -43,6 +45,31 @@ ImportedModel finished(ImportedModel imported) {
   imported.name = folder_name(imported.name);
   for (const ImportedPart& part : imported.parts) check_model(part.model);
   return imported;
+}
+
+/// A speech model's part that finds speech: from the file that the hints name, else from the checkpoint's folder.
+void add_voice_detector(ImportedModel& imported, const fs::path& source, const ImportHints& hints) {
+  std::error_code ignored;
+  if (imported.task.name != "transcription") {
+    if (hints.voice_detector.empty()) return;
+    throw Error(ErrorKind::kUsage, "a voice detector is for speech models, the model's task is " + imported.task.name,
+                hints.voice_detector.string(), "leave --vad out");
+  }
+  fs::path file = hints.voice_detector;
+  if (file.empty()) {
+    file = (fs::is_directory(source, ignored) ? source : source.parent_path()) / kVoiceDetectorFile;
+    if (!fs::exists(file, ignored)) return;
+  }
+  ImportedPart part;
+  part.name = kVoicePart;
+  part.is_float32 = true;
+  part.model = read_onnx(file);
+  try {
+    check_model(part.model);
+  } catch (const Error& error) {
+    throw error.with_context(file.string());
+  }
+  imported.parts.push_back(std::move(part));
 }
 
 ImportedModel import_folder(const fs::path& source, const ImportHints& hints) {
@@ -90,7 +117,9 @@ std::vector<fs::path> gguf_splits(const fs::path& source) {
 
 }  // namespace
 
-ImportedModel import_model(const fs::path& source, const ImportHints& hints, const Progress& progress) {
+namespace {
+
+ImportedModel import_any(const fs::path& source, const ImportHints& hints, const Progress& progress) {
   progress.step("Reading " + source.filename().string());
   std::error_code error;
   if (!fs::exists(source, error)) {
@@ -107,6 +136,14 @@ ImportedModel import_model(const fs::path& source, const ImportHints& hints, con
                 "give the file or checkpoint folder that the bundle was built from");
   }
   return import_folder(source, hints);
+}
+
+}  // namespace
+
+ImportedModel import_model(const fs::path& source, const ImportHints& hints, const Progress& progress) {
+  ImportedModel imported = import_any(source, hints, progress);
+  add_voice_detector(imported, source, hints);
+  return imported;
 }
 
 std::string source_digest(const fs::path& source) {
