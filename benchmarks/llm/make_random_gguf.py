@@ -58,6 +58,8 @@ def main():
     writer.add_rope_freq_base(1e6)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_vocab_size(vocab_size)
+    # OpenVINO GenAI does not open a file without it.
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)
 
     source = gguf.GGUFReader(options.vocabulary)
     def strings(key):

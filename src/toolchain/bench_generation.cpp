@@ -110,7 +110,9 @@ nlohmann::json bench_generation(const GenerationBenchRequest& request) {
   nlohmann::json rows = nlohmann::json::array();
   for (const std::int64_t concurrency : request.concurrency) {
     std::vector<double> prefill, decode, first_token_ms;
-    run_batch(generator, concurrency, std::min<std::int64_t>(request.num_input_tokens, 64), 4, random);  // warm-up
+    // Warm-up at full length: memory of the steps and of the cache is taken when it is first used.
+    run_batch(generator, concurrency, request.num_input_tokens, std::min<std::int64_t>(request.num_output_tokens, 4),
+              random);
     for (std::int64_t repeat = 0; repeat < request.num_repeats; ++repeat) {
       request.progress.check("measuring");
       request.progress.step("Measuring " + std::to_string(concurrency) + " at once",

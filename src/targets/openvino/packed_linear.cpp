@@ -16,41 +16,20 @@
 #include <utility>
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <tbb/blocked_range.h>
-#include <tbb/parallel_for.h>
-#include <tbb/task_arena.h>
-#include <unistd.h>
+#include "targets/openvino/packed_kernels.h"
 #endif
 
 #include "pajamas/error.h"
 #include "targets/openvino/cpu_features.h"
 #include "tensor/half.h"
 
-#if defined(__GNUC__) && !defined(__clang__)
-// gcc 12 sees the undefined operands inside its own intrinsics.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-
 #if defined(__x86_64__)
-#define PAJAMAS_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")))
-#define PAJAMAS_AMX \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,f16c,fma,amx-tile,amx-bf16")))
-
 namespace pajamas::openvino {
 
 namespace {
 
-constexpr std::int64_t kRows = 16;        ///< Of a block.
-constexpr std::int64_t kTileTokens = 16;  ///< Of an AMX tile.
-constexpr std::int64_t kTileBytes = 1024;
-constexpr std::size_t kScaleBytes = 64;  ///< 16 scales and 16 offsets in float16.
 /// Most tokens that are computed by vectors of integers, and not by tiles of bfloat16.
 constexpr std::int64_t kFewTokens = 32;
-
-std::int64_t round_up(std::int64_t value, std::int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 std::uint32_t word_at(const std::uint8_t* bytes) {
   std::uint32_t word = 0;
@@ -82,63 +61,6 @@ std::int64_t group_of(std::int64_t num_columns, std::int64_t num_groups) {
   return 0;
 }
 
-bool request_amx() {
-  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
-  constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
-  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
-bool has_amx() {
-  static const bool kHasAmx = cpu_features().has_amx_bf16 && cpu_features().has_avx512_bf16 && request_amx();
-  return kHasAmx;
-}
-
-/// Isolated: while this thread waits it must not begin another layer, which would overwrite its buffers.
-template <typename Function>
-void in_parallel(std::int64_t count, const Function& function) {
-  tbb::this_task_arena::isolate(
-      [&] { tbb::parallel_for(std::int64_t{0}, count, function, tbb::static_partitioner()); });
-}
-
-/// Layout of LDTILECFG's operand (Intel 64 manual, volume 1, 18.3).
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 0;
-  std::uint8_t start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t row_bytes[16] = {};
-  std::uint8_t num_rows[16] = {};
-};
-
-/// Sets the tiles of this thread, and gives them back as they were: OpenVINO's kernels remember what they set.
-class TileScope {
- public:
-  explicit TileScope(const TileConfig& config) {
-    // Assembly, not the intrinsics: gcc 12 takes these for reading 8 bytes and drops the stores of the others.
-    __asm__ volatile("sttilecfg (%0)" ::"r"(&before_) : "memory");
-    __asm__ volatile("ldtilecfg (%0)" ::"r"(&config) : "memory");
-  }
-  ~TileScope() { __asm__ volatile("ldtilecfg (%0)" ::"r"(&before_) : "memory"); }
-  TileScope(const TileScope&) = delete;
-  TileScope& operator=(const TileScope&) = delete;
-
- private:
-  TileConfig before_;
-};
-
-/// exp(x) for x in [-87, 88], relative error below 2e-7: 2^n by the exponent, 2^f by a polynomial of degree 6.
-PAJAMAS_VNNI inline __m512 exponential(__m512 x) {
-  x = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(88.0F)), _mm512_set1_ps(-87.0F));
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504F)), 0);
-  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375F), x);
-  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4F), r);
-  // Taylor's series: |r| <= 0.35.
-  __m512 p = _mm512_set1_ps(1.0F / 720.0F);
-  for (const float factor : {1.0F / 120.0F, 1.0F / 24.0F, 1.0F / 6.0F, 0.5F, 1.0F, 1.0F}) {
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(factor));
-  }
-  return _mm512_scalef_ps(p, n);
-}
-
 /// One row of activations: groups of int8 with a scale, and the sum of every group as it is after quantisation.
 PAJAMAS_VNNI void quantize_row(const float* x, std::int64_t num_groups, std::int64_t group, std::int8_t* values,
                                float* scales, float* sums) {
@@ -160,11 +82,6 @@ PAJAMAS_VNNI void quantize_row(const float* x, std::int64_t num_groups, std::int
     scales[g] = scale;
     sums[g] = scale * static_cast<float>(_mm512_reduce_add_epi32(sum));
   }
-}
-
-PAJAMAS_VNNI inline void load_scales(const std::byte* place, __m512& scale, __m512& offset) {
-  scale = _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(place)));
-  offset = _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(place + 32)));
 }
 
 /// Four columns in every lane.
@@ -265,77 +182,6 @@ FewKernel few_kernel(std::int64_t num_tokens) {
   }
 }
 
-PAJAMAS_AMX inline __m512 byte_value(__m512i lanes, __m512 scale, __m512 offset) {
-  const __m512i byte = _mm512_and_si512(lanes, _mm512_set1_epi32(255));
-  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(byte), scale, offset);
-}
-
-/// Both as bfloat16, one beside the other in every lane.
-PAJAMAS_AMX inline __m512i interleaved(__m512 low, __m512 high) {
-  const __m512i first = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(low)));
-  const __m512i second = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(high)));
-  return _mm512_or_si512(first, _mm512_slli_epi32(second, 16));
-}
-
-/// Two rows of a tile of bfloat16 from four columns of 16 rows: columns 0 and 1, 2 and 3 side by side, rounded to even.
-PAJAMAS_AMX inline void store_quad(__m512i bytes, __m512 scale, __m512 offset, std::byte* place) {
-  const __m512 v0 = byte_value(bytes, scale, offset);
-  const __m512 v1 = byte_value(_mm512_srli_epi32(bytes, 8), scale, offset);
-  const __m512 v2 = byte_value(_mm512_srli_epi32(bytes, 16), scale, offset);
-  const __m512 v3 = byte_value(_mm512_srli_epi32(bytes, 24), scale, offset);
-  _mm512_store_si512(place, interleaved(v0, v1));
-  _mm512_store_si512(place + 64, interleaved(v2, v3));
-}
-
-struct UnpackArguments {
-  const std::byte* block;  ///< The first of two.
-  std::size_t block_bytes;
-  std::size_t group_bytes;
-  std::int64_t group;
-  std::int64_t first_group;
-  std::int64_t end_group;
-  bool is_4bit;
-  const float* row_scales;  ///< Of the first block's rows; null: by groups.
-  const float* row_offsets;
-};
-
-/// Two blocks as bfloat16 in the order of tiles: [columns / 32][2 blocks][16 pairs of columns][16 rows][2].
-PAJAMAS_AMX void unpack_pair(const UnpackArguments& a, std::byte* result) {
-  const __m512i mask = _mm512_set1_epi8(15);
-  for (int b = 0; b < 2; ++b) {
-    __m512 scale = _mm512_setzero_ps();
-    __m512 offset = _mm512_setzero_ps();
-    if (a.row_scales != nullptr) {
-      scale = _mm512_loadu_ps(a.row_scales + b * 16);
-      offset = _mm512_loadu_ps(a.row_offsets + b * 16);
-    }
-    for (std::int64_t g = a.first_group; g < a.end_group; ++g) {
-      const std::byte* from =
-          a.block + static_cast<std::size_t>(b) * a.block_bytes + static_cast<std::size_t>(g) * a.group_bytes;
-      if (a.row_scales == nullptr) load_scales(from + a.group_bytes - kScaleBytes, scale, offset);
-      const std::int64_t begin = (g - a.first_group) * a.group;
-      for (std::int64_t i = begin; i < begin + a.group; i += a.is_4bit ? 8 : 4, from += 64) {
-        std::byte* to = result + (i / 32 * 2 + b) * kTileBytes + i % 32 * 32;
-        const __m512i w = _mm512_load_si512(from);
-        if (a.is_4bit) {
-          store_quad(_mm512_and_si512(w, mask), scale, offset, to);
-          store_quad(_mm512_and_si512(_mm512_srli_epi16(w, 4), mask), scale, offset, to + 128);
-        } else {
-          store_quad(w, scale, offset, to);
-        }
-      }
-    }
-  }
-}
-
-/// A row of activations as bfloat16, one row of every tile: `result` is the row's place in the first of its tiles.
-PAJAMAS_AMX void round_row(const float* x, std::int64_t num_columns, std::byte* result) {
-  for (std::int64_t i = 0; i < num_columns; i += 32, result += kTileBytes) {
-    const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
-    _mm512_store_si512(result, reinterpret_cast<__m512i>(both));
-  }
-}
-
 }  // namespace
 
 /// Memory of many matrices: they follow one another, so that huge pages hold small ones too. With pages of 4 KiB the
@@ -409,7 +255,8 @@ PackedLinear::PackedLinear(std::span<const StoredMatrix> matrices, Combination c
       num_columns_(matrices[0].num_columns),
       group_(group_of(num_columns_, matrices[0].num_groups)),
       num_groups_(num_columns_ / group_),
-      group_bytes_(static_cast<std::size_t>(group_ * kRows) / (is_4bit_ ? 2 : 1) + (is_per_row_ ? 0 : kScaleBytes)),
+      group_bytes_(static_cast<std::size_t>(group_ * kBlockRows) / (is_4bit_ ? 2 : 1) +
+                   (is_per_row_ ? 0 : kScaleBytes)),
       block_bytes_(group_bytes_ * static_cast<std::size_t>(num_groups_)) {
   const bool is_combined = combination == Combination::kSwiGlu;
   bool has_bias = false;
@@ -417,16 +264,16 @@ PackedLinear::PackedLinear(std::span<const StoredMatrix> matrices, Combination c
     has_bias = has_bias || !matrices[i].bias.empty();
     if (is_combined && i > 0) break;
     output_dims_.push_back(matrices[i].num_rows);
-    for (std::int64_t row = 0; row < matrices[i].num_rows; row += kRows) {
+    for (std::int64_t row = 0; row < matrices[i].num_rows; row += kBlockRows) {
       const BlockPlace place{static_cast<std::int32_t>(i), static_cast<std::int32_t>(row),
-                             static_cast<std::int32_t>(std::min(kRows, matrices[i].num_rows - row))};
+                             static_cast<std::int32_t>(std::min(kBlockRows, matrices[i].num_rows - row))};
       places_.push_back(place);
       if (is_combined) places_.push_back(place);
     }
   }
   if (places_.size() % 2 != 0) places_.emplace_back();
   num_blocks_ = static_cast<std::int64_t>(places_.size());
-  const auto num_rows = static_cast<std::size_t>(num_blocks_ * kRows);
+  const auto num_rows = static_cast<std::size_t>(num_blocks_ * kBlockRows);
   if (has_bias) bias_.assign(num_rows, 0.0F);
   if (is_per_row_) {
     row_scales_.assign(num_rows, 0.0F);
@@ -438,7 +285,7 @@ PackedLinear::PackedLinear(std::span<const StoredMatrix> matrices, Combination c
   std::int64_t first_block = 0;
   for (std::size_t i = 0; i < matrices.size(); ++i) {
     pack(matrices[i], is_combined ? static_cast<std::int64_t>(i) : first_block, is_combined ? 2 : 1);
-    first_block += (matrices[i].num_rows + kRows - 1) / kRows;
+    first_block += (matrices[i].num_rows + kBlockRows - 1) / kBlockRows;
   }
 }
 
@@ -448,14 +295,14 @@ void PackedLinear::pack(const StoredMatrix& matrix, std::int64_t first_block, st
   const float shift = shift_of(matrix.form);
   // The same shift, of all values in a word: the sign bit of each.
   const std::uint32_t flip = shift == 8.0F ? 0x88888888U : shift == 128.0F ? 0x80808080U : 0U;
-  const std::int64_t num_own = (matrix.num_rows + kRows - 1) / kRows;
+  const std::int64_t num_own = (matrix.num_rows + kBlockRows - 1) / kBlockRows;
   tbb::parallel_for(std::int64_t{0}, num_own, [&](std::int64_t own) {
     const std::int64_t block = first_block + own * block_step;
     std::byte* place = data_ + static_cast<std::size_t>(block) * block_bytes_;
-    const std::int64_t num_rows = std::min(kRows, matrix.num_rows - own * kRows);
+    const std::int64_t num_rows = std::min(kBlockRows, matrix.num_rows - own * kBlockRows);
     for (std::int64_t g = 0; g < num_groups_; ++g, place += group_bytes_) {
       for (std::int64_t r = 0; r < num_rows; ++r) {
-        const std::int64_t row = own * kRows + r;
+        const std::int64_t row = own * kBlockRows + r;
         auto* to = reinterpret_cast<std::uint8_t*>(place) + r * 4;
         const std::int64_t first = row * num_columns_ + g * group_;
         const std::int64_t step = is_4bit_ ? 8 : 4;  // columns of four bytes
@@ -475,8 +322,8 @@ void PackedLinear::pack(const StoredMatrix& matrix, std::int64_t first_block, st
       }
     }
     for (std::int64_t r = 0; r < num_rows; ++r) {
-      const auto row = static_cast<std::size_t>(own * kRows + r);
-      const auto index = static_cast<std::size_t>(block * kRows + r);
+      const auto row = static_cast<std::size_t>(own * kBlockRows + r);
+      const auto index = static_cast<std::size_t>(block * kBlockRows + r);
       if (is_per_row_) {
         row_scales_[index] = matrix.scales[row];
         row_offsets_[index] = matrix.offsets[row] - shift * matrix.scales[row];
@@ -494,10 +341,7 @@ PAJAMAS_VNNI void PackedLinear::store(const float* sums, std::int64_t pair, std:
     value[b] = _mm512_add_ps(value[b], _mm512_loadu_ps(bias_.data() + (first + b) * 16));
   }
   if (combination_ == Combination::kSwiGlu) {
-    const __m512 one = _mm512_set1_ps(1.0F);
-    const __m512 gate =
-        _mm512_div_ps(value[0], _mm512_add_ps(one, exponential(_mm512_sub_ps(_mm512_setzero_ps(), value[0]))));
-    value[0] = _mm512_mul_ps(gate, value[1]);
+    value[0] = _mm512_mul_ps(silu(value[0]), value[1]);
   }
   const std::size_t num_results = combination_ == Combination::kSwiGlu ? 1 : 2;
   for (std::size_t b = 0; b < num_results; ++b) {
@@ -542,77 +386,11 @@ PAJAMAS_VNNI void PackedLinear::run_few(const Quantized& x, std::int64_t first_p
   }
 }
 
-PAJAMAS_AMX void PackedLinear::run_many(const std::byte* x, std::int64_t first_token, std::int64_t end_token,
-                                        std::int64_t first_pair, std::int64_t end_pair,
-                                        std::span<float* const> outputs) const {
-  TileConfig config;
-  config.palette = 1;
-  // 0..3: sums (2 of tokens by 2 of rows), 4..5: activations, 6..7: weights.
-  for (int i = 0; i < 8; ++i) {
-    config.row_bytes[i] = 64;
-    config.num_rows[i] = kTileTokens;
-  }
-  const TileScope scope(config);
-  constexpr std::int64_t kTokens = 2 * kTileTokens;
-  // Weights of so many columns stay in the first-level cache while all tokens go over them.
-  constexpr std::int64_t kMostColumns = 512;
-  const std::int64_t part_groups = std::max(kMostColumns / group_, std::int64_t{1});
-  thread_local std::vector<std::byte> buffer;
-  const std::int64_t sums_bytes = round_up(end_token - first_token, kTokens) * 128;
-  buffer.resize(static_cast<std::size_t>(part_groups * group_ * 64 + sums_bytes) + 64);
-  auto* weights = reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(buffer.data()) + 63) / 64 * 64);
-  auto* sums = reinterpret_cast<float*>(weights + part_groups * group_ * 64);
-  const std::int64_t tile_row = num_columns_ * 32;  // bytes of the tiles of 16 tokens
-  for (std::int64_t pair = first_pair; pair < end_pair; ++pair) {
-    const std::size_t row = static_cast<std::size_t>(pair) * 32;
-    for (std::int64_t g = 0; g < num_groups_; g += part_groups) {
-      const std::int64_t end_group = std::min(g + part_groups, num_groups_);
-      unpack_pair({data_ + static_cast<std::size_t>(pair * 2) * block_bytes_, block_bytes_, group_bytes_, group_, g,
-                   end_group, is_4bit_, is_per_row_ ? row_scales_.data() + row : nullptr,
-                   is_per_row_ ? row_offsets_.data() + row : nullptr},
-                  weights);
-      const std::int64_t num_tiles = (end_group - g) * group_ / 32;
-      for (std::int64_t token = first_token; token < end_token; token += kTokens) {
-        float* own = sums + (token - first_token) * 32;
-        const std::byte* first = x + token / kTileTokens * tile_row + g * group_ * 32;
-        const std::byte* second = first + tile_row;
-        if (g == 0) {
-          _tile_zero(0);
-          _tile_zero(1);
-          _tile_zero(2);
-          _tile_zero(3);
-        } else {
-          _tile_loadd(0, own, 128);
-          _tile_loadd(1, own + 16, 128);
-          _tile_loadd(2, own + kTileTokens * 32, 128);
-          _tile_loadd(3, own + kTileTokens * 32 + 16, 128);
-        }
-        const std::byte* w = weights;
-        for (std::int64_t i = 0; i < num_tiles; ++i, first += kTileBytes, second += kTileBytes, w += 2 * kTileBytes) {
-          _tile_loadd(4, first, 64);
-          _tile_loadd(6, w, 64);
-          _tile_dpbf16ps(0, 4, 6);
-          _tile_loadd(7, w + kTileBytes, 64);
-          _tile_dpbf16ps(1, 4, 7);
-          _tile_loadd(5, second, 64);
-          _tile_dpbf16ps(2, 5, 6);
-          _tile_dpbf16ps(3, 5, 7);
-        }
-        _tile_stored(0, own, 128);
-        _tile_stored(1, own + 16, 128);
-        _tile_stored(2, own + kTileTokens * 32, 128);
-        _tile_stored(3, own + kTileTokens * 32 + 16, 128);
-      }
-    }
-    for (std::int64_t t = 0; t < end_token - first_token; ++t) store(sums + t * 32, pair, first_token + t, outputs);
-  }
-}
-
 void PackedLinear::run(const float* x, std::int64_t num_tokens, std::span<float* const> outputs) const {
   if (num_tokens < 1) return;
   const std::int64_t num_pairs = num_blocks_ / 2;
   const std::int64_t num_threads = tbb::this_task_arena::max_concurrency();
-  if (num_tokens <= kFewTokens || !has_amx()) {
+  if (num_tokens <= kFewTokens || !has_amx_tiles()) {
     thread_local Quantized quantized_of_thread;
     Quantized& quantized = quantized_of_thread;  // the caller's, whichever thread runs a share
     quantized.num_tokens = num_tokens;
@@ -632,24 +410,7 @@ void PackedLinear::run(const float* x, std::int64_t num_tokens, std::span<float*
     });
     return;
   }
-  thread_local std::vector<std::byte> tiles_of_thread;
-  const std::int64_t num_rounded = round_up(num_tokens, 2 * kTileTokens);
-  tiles_of_thread.resize(static_cast<std::size_t>(num_rounded * num_columns_ * 2) + 64);
-  auto* tiles = reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(tiles_of_thread.data()) + 63) / 64 * 64);
-  in_parallel(num_tokens, [&](std::int64_t token) {
-    round_row(x + token * num_columns_, num_columns_,
-              tiles + token / kTileTokens * num_columns_ * 32 + token % kTileTokens * 64);
-  });
-  // As many tokens at a time as stay in a cache of 2 MiB while all rows go over them.
-  constexpr std::int64_t kCacheBytes = 5 << 18;
-  const std::int64_t chunk = std::max(kCacheBytes / (num_columns_ * 2) / 32 * 32, std::int64_t{128});
-  const std::int64_t num_shares = std::min(num_threads * 4, num_pairs);
-  for (std::int64_t token = 0; token < num_tokens; token += chunk) {
-    const std::int64_t end = std::min(token + chunk, num_tokens);
-    in_parallel(num_shares, [&](std::int64_t share) {
-      run_many(tiles, token, end, num_pairs * share / num_shares, num_pairs * (share + 1) / num_shares, outputs);
-    });
-  }
+  run_many(x, num_tokens, outputs);
 }
 
 }  // namespace pajamas::openvino

@@ -64,8 +64,11 @@ class PackedLinear {
   void pack(const StoredMatrix& matrix, std::int64_t first_block, std::int64_t block_step);
   void run_few(const Quantized& x, std::int64_t first_pair, std::int64_t end_pair,
                std::span<float* const> outputs) const;
-  void run_many(const std::byte* x, std::int64_t first_token, std::int64_t end_token, std::int64_t first_pair,
-                std::int64_t end_pair, std::span<float* const> outputs) const;
+  void run_many(const float* x, std::int64_t num_tokens, std::span<float* const> outputs) const;
+  void run_share(const std::byte* x, std::int64_t first_token, std::int64_t end_token, std::int64_t first_pair,
+                 std::int64_t end_pair, std::span<float* const> outputs) const;
+  void store_step(const float* sums, std::int64_t pair, std::int64_t token, std::int64_t num_tokens,
+                  std::span<float* const> outputs) const;
   void store(const float* sums, std::int64_t pair, std::int64_t token, std::span<float* const> outputs) const;
 
   /// Where the 16 rows of a block go.

@@ -7,6 +7,10 @@
 #include <random>
 #include <string>
 
+#if defined(__x86_64__)
+#include "targets/openvino/packed_kernels.h"
+#endif
+
 namespace pajamas::openvino {
 namespace {
 
@@ -155,6 +159,61 @@ TEST(PackedLinear, GateAndUpBecomeSwiGlu) {
     EXPECT_LT(relative_error(found, expected), 2 * kTolerance);
   }
 }
+
+/// Rows [begin, end) of a dense matrix of that width.
+std::vector<float> rows_of(const std::vector<float>& matrix, std::int64_t width, std::int64_t begin, std::int64_t end) {
+  return {matrix.begin() + begin * width, matrix.begin() + end * width};
+}
+
+TEST(PackedLinear, LongStepsComeInPiecesOfTokensRowsAndColumns) {
+  if (!PackedLinear::is_available()) GTEST_SKIP() << "this processor has no AVX512-VNNI";
+  // More tokens than go over the weights at a time, columns in two pieces, more rows than are summed side by side.
+  constexpr std::int64_t kTokens = 531;
+  constexpr std::int64_t kColumns = 640;
+  const Stored wide = make_matrix(Form::kUint4, 1072, kColumns, 20, true, 1);
+  const Stored odd = make_matrix(Form::kUint4, 7, kColumns, 20, false, 2);
+  const std::vector<StoredMatrix> matrices{wide.matrix, odd.matrix};
+  const PackedLinear linear(matrices, Combination::kSeparate);
+  const std::vector<float> x = random_rows(kTokens * kColumns, 7);
+  std::vector<float> found(kTokens * 1072);
+  std::vector<float> found_odd(kTokens * 7);
+  const std::vector<float*> outputs{found.data(), found_odd.data()};
+  linear.run(x.data(), kTokens, outputs);
+  for (const auto& [begin, end] : {std::pair{0, 2}, std::pair{270, 290}, std::pair{510, 514}, std::pair{529, 531}}) {
+    const std::vector<float> part = rows_of(x, kColumns, begin, end);
+    EXPECT_LT(relative_error(rows_of(found, 1072, begin, end), multiply(wide, part)), kTolerance) << begin;
+    EXPECT_LT(relative_error(rows_of(found_odd, 7, begin, end), multiply(odd, part)), kTolerance) << begin;
+  }
+}
+
+#if defined(__x86_64__)
+PAJAMAS_VNNI void silu_of_sixteen(const float* x, float* result) { _mm512_storeu_ps(result, silu(_mm512_loadu_ps(x))); }
+
+TEST(PackedLinear, SiluIsThatOfTheStandardLibrary) {
+  if (!PackedLinear::is_available()) GTEST_SKIP() << "this processor has no AVX512-VNNI";
+  for (float begin = -80.0F; begin < 90.0F; begin += 0.37F) {
+    float x[16];
+    float found[16];
+    for (int i = 0; i < 16; ++i) x[i] = begin + 0.021F * static_cast<float>(i);
+    silu_of_sixteen(x, found);
+    for (int i = 0; i < 16; ++i) {
+      const double expected = static_cast<double>(x[i]) / (1.0 + std::exp(-static_cast<double>(x[i])));
+      // Rounding of the exponent's argument and of log2(e) comes on top of the kernel's own error.
+      const double bound = (4e-7 + 1e-7 * std::abs(static_cast<double>(x[i]))) * std::abs(expected) + 1e-37;
+      ASSERT_NEAR(static_cast<double>(found[i]), expected, bound) << x[i];
+    }
+  }
+  const float ends[16] = {-INFINITY, -1e30F, -200.0F, 0.0F, 200.0F, 1e30F, INFINITY, NAN};
+  float found[16];
+  silu_of_sixteen(ends, found);
+  EXPECT_NEAR(found[2], 0.0F, 1e-30F);
+  EXPECT_EQ(found[3], 0.0F);
+  EXPECT_EQ(found[4], 200.0F);
+  EXPECT_EQ(found[5], 1e30F);
+  EXPECT_EQ(found[6], INFINITY);
+  EXPECT_TRUE(std::isnan(found[7]));
+}
+#endif
 
 TEST(PackedLinear, ActivationsOfZeroGiveTheBias) {
   if (!PackedLinear::is_available()) GTEST_SKIP() << "this processor has no AVX512-VNNI";
