@@ -410,7 +410,16 @@ void PackedLinear::run(const float* x, std::int64_t num_tokens, std::span<float*
     });
     return;
   }
-  run_many(x, num_tokens, outputs);
+  run_many(x, num_tokens, nullptr, outputs);
+}
+
+void PackedLinear::run_gated(const float* x, std::int64_t num_tokens, const PackedLinear& next, float* output) const {
+  if (num_tokens > kFewTokens && has_amx_tiles()) return run_many(x, num_tokens, &next, {&output, 1});
+  thread_local std::vector<float> between;
+  between.resize(static_cast<std::size_t>(num_tokens * next.num_columns_));
+  float* const gated = between.data();
+  run(x, num_tokens, {&gated, 1});
+  next.run(gated, num_tokens, {&output, 1});
 }
 
 }  // namespace pajamas::openvino
@@ -433,6 +442,8 @@ PackedLinear::PackedLinear(std::span<const StoredMatrix>, Combination) {
 PackedLinear::~PackedLinear() = default;
 
 void PackedLinear::run(const float*, std::int64_t, std::span<float* const>) const {}
+
+void PackedLinear::run_gated(const float*, std::int64_t, const PackedLinear&, float*) const {}
 
 }  // namespace pajamas::openvino
 

@@ -57,18 +57,29 @@ class PackedLinear {
   /// outputs[i] [num_tokens, output_dims()[i]] of x [num_tokens, num_columns()], all float32, dense. Runs on the
   /// threads of the calling thread's TBB arena; thread-safe.
   void run(const float* x, std::int64_t num_tokens, std::span<float* const> outputs) const;
+  /// The gated result of this layer (kSwiGlu) goes through `next`, one matrix, whose num_columns() are its width:
+  /// output [num_tokens, next.output_dims()[0]], as above. Of many tokens what lies between is never float32 in memory.
+  void run_gated(const float* x, std::int64_t num_tokens, const PackedLinear& next, float* output) const;
+  bool is_gated() const { return combination_ == Combination::kSwiGlu; }
 
  private:
   struct Quantized;
   struct Memory;
+  /// Where results of many tokens go: rows of float32, or bfloat16 in the order of tiles, for the next layer.
+  struct Sink {
+    std::span<float* const> outputs;
+    std::byte* tiles = nullptr;
+  };
   void pack(const StoredMatrix& matrix, std::int64_t first_block, std::int64_t block_step);
   void run_few(const Quantized& x, std::int64_t first_pair, std::int64_t end_pair,
                std::span<float* const> outputs) const;
-  void run_many(const float* x, std::int64_t num_tokens, std::span<float* const> outputs) const;
-  void run_share(const std::byte* x, std::int64_t first_token, std::int64_t end_token, std::int64_t first_pair,
-                 std::int64_t end_pair, std::span<float* const> outputs) const;
+  void run_many(const float* x, std::int64_t num_tokens, const PackedLinear* next,
+                std::span<float* const> outputs) const;
+  void run_tiles(const std::byte* x, std::int64_t num_tokens, const Sink& sink) const;
+  void run_share(const std::byte* x, std::int64_t end_token, std::int64_t first_pair, std::int64_t end_pair,
+                 const Sink& sink) const;
   void store_step(const float* sums, std::int64_t pair, std::int64_t token, std::int64_t num_tokens,
-                  std::span<float* const> outputs) const;
+                  const Sink& sink) const;
   void store(const float* sums, std::int64_t pair, std::int64_t token, std::span<float* const> outputs) const;
 
   /// Where the 16 rows of a block go.

@@ -234,14 +234,19 @@ class FileMappings {
 
 }  // namespace
 
-PackedLinearOp::PackedLinearOp(const Value& x, std::shared_ptr<const PackedLinear> linear)
-    : Op({x}), linear_(std::move(linear)) {
+PackedLinearOp::PackedLinearOp(const Value& x, std::shared_ptr<const PackedLinear> linear,
+                               std::shared_ptr<const PackedLinear> next)
+    : Op({x}), linear_(std::move(linear)), next_(std::move(next)) {
   constructor_validate_and_infer_types();
+}
+
+const std::vector<std::int64_t>& PackedLinearOp::output_dims() const {
+  return next_ != nullptr ? next_->output_dims() : linear_->output_dims();
 }
 
 void PackedLinearOp::validate_and_infer_types() {
   const ov::PartialShape& x = get_input_partial_shape(0);
-  const std::vector<std::int64_t>& dims = linear_->output_dims();
+  const std::vector<std::int64_t>& dims = output_dims();
   set_output_size(dims.size());
   for (std::size_t i = 0; i < dims.size(); ++i) {
     set_output_type(i, ov::element::f32, ov::PartialShape{x.rank().is_static() ? x[0] : ov::Dimension(), dims[i]});
@@ -249,17 +254,22 @@ void PackedLinearOp::validate_and_infer_types() {
 }
 
 std::shared_ptr<ov::Node> PackedLinearOp::clone_with_new_inputs(const ov::OutputVector& inputs) const {
-  return std::make_shared<PackedLinearOp>(inputs.at(0), linear_);
+  return std::make_shared<PackedLinearOp>(inputs.at(0), linear_, next_);
 }
 
 bool PackedLinearOp::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const {
   const ov::Shape& shape = inputs[0].get_shape();
   std::vector<float*> results;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    outputs[i].set_shape({shape[0], static_cast<std::size_t>(linear_->output_dims()[i])});
+    outputs[i].set_shape({shape[0], static_cast<std::size_t>(output_dims()[i])});
     results.push_back(outputs[i].data<float>());
   }
-  linear_->run(inputs[0].data<const float>(), static_cast<std::int64_t>(shape[0]), results);
+  const auto num_tokens = static_cast<std::int64_t>(shape[0]);
+  if (next_ != nullptr) {
+    linear_->run_gated(inputs[0].data<const float>(), num_tokens, *next_, results[0]);
+  } else {
+    linear_->run(inputs[0].data<const float>(), num_tokens, results);
+  }
   return true;
 }
 
@@ -308,7 +318,11 @@ std::size_t pack_linear_layers(const std::shared_ptr<ov::Model>& model) {
     const auto linear = std::make_shared<const PackedLinear>(matrices, combination);
     num_bytes += linear->size_bytes();
     // Asked now: what computes x may have been replaced.
-    const auto packed = std::make_shared<PackedLinearOp>(group[0].node->input_value(0), linear);
+    const Value x = group[0].node->input_value(0);
+    const auto before = std::dynamic_pointer_cast<PackedLinearOp>(x.get_node_shared_ptr());
+    const bool is_behind_gate =
+        before != nullptr && before->is_gated() && matrices.size() == 1 && only_consumer(x) == group[0].node;
+    const auto packed = is_behind_gate ? before->followed_by(linear) : std::make_shared<PackedLinearOp>(x, linear);
     packed->set_friendly_name(results[0].get_node()->get_friendly_name());
     for (std::size_t i = 0; i < results.size(); ++i) {
       // Names of outputs of the model stay on the value that replaces this one.

@@ -193,15 +193,27 @@ bool has_amx_tiles() {
   return kHasAmx;
 }
 
-/// What was summed for `num_tokens` tokens, [num_tokens][32], into the outputs.
+/// What was summed for `num_tokens` tokens from `token` on, [num_tokens][32], to where it is wanted.
 PAJAMAS_AMX void PackedLinear::store_step(const float* sums, std::int64_t pair, std::int64_t token,
-                                          std::int64_t num_tokens, std::span<float* const> outputs) const {
+                                          std::int64_t num_tokens, const Sink& sink) const {
   const bool is_combined = combination_ == Combination::kSwiGlu;
+  if (sink.tiles != nullptr) {
+    // Half a row of the tile that the next layer takes: its columns are these rows.
+    const std::int64_t column = places_[static_cast<std::size_t>(pair * 2)].column;
+    const std::int64_t tile_row = output_dims_[0] * kTileTokens * 2;
+    std::byte* const to = sink.tiles + column / 32 * kTileBytes + column % 32 * 2;
+    for (std::int64_t t = token; t < token + num_tokens; ++t, sums += kPairRows) {
+      const __m512 value = _mm512_mul_ps(silu(_mm512_loadu_ps(sums)), _mm512_loadu_ps(sums + kBlockRows));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(to + t / kTileTokens * tile_row + t % kTileTokens * 64),
+                         reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
+    }
+    return;
+  }
   for (std::size_t b = 0; b < (is_combined ? 1 : 2); ++b) {
     const BlockPlace& place = places_[static_cast<std::size_t>(pair * 2) + b];
     const std::int64_t width = output_dims_[static_cast<std::size_t>(place.output)];
     const auto mask = static_cast<__mmask16>((1U << place.num_columns) - 1U);
-    float* to = outputs[static_cast<std::size_t>(place.output)] + token * width + place.column;
+    float* to = sink.outputs[static_cast<std::size_t>(place.output)] + token * width + place.column;
     const float* from = sums + b * kBlockRows;
     for (std::int64_t t = 0; t < num_tokens; ++t, to += width, from += kPairRows) {
       __m512 value = _mm512_loadu_ps(from);
@@ -211,10 +223,9 @@ PAJAMAS_AMX void PackedLinear::store_step(const float* sums, std::int64_t pair, 
   }
 }
 
-/// Tokens [first_token, end_token), at most kMostTokens, by pairs of blocks [first_pair, end_pair).
-PAJAMAS_AMX void PackedLinear::run_share(const std::byte* x, std::int64_t first_token, std::int64_t end_token,
-                                         std::int64_t first_pair, std::int64_t end_pair,
-                                         std::span<float* const> outputs) const {
+/// At most kMostTokens by pairs of blocks [first_pair, end_pair).
+PAJAMAS_AMX void PackedLinear::run_share(const std::byte* x, std::int64_t end_token, std::int64_t first_pair,
+                                         std::int64_t end_pair, const Sink& sink) const {
   TileConfig config;
   config.palette = 1;
   // 0..3: sums (2 of tokens by 2 of rows), 4..5: activations, 6..7: weights.
@@ -227,7 +238,7 @@ PAJAMAS_AMX void PackedLinear::run_share(const std::byte* x, std::int64_t first_
   const std::int64_t num_parts = (num_groups_ + most_groups - 1) / most_groups;
   const std::int64_t part_groups = (num_groups_ + num_parts - 1) / num_parts;
   const std::int64_t batch = num_parts > 1 ? std::min(end_pair - first_pair, kMostPairs) : 1;
-  const std::int64_t num_tokens = round_up(end_token - first_token, kStepTokens);
+  const std::int64_t num_tokens = round_up(end_token, kStepTokens);
   constexpr std::int64_t kStepFloats = kStepTokens * kPairRows;
   const std::int64_t weight_bytes = part_groups * group_ * kPairRows * 2;
   thread_local std::vector<std::byte> buffer;
@@ -254,8 +265,8 @@ PAJAMAS_AMX void PackedLinear::run_share(const std::byte* x, std::int64_t first_
         const BlockPlace& right = places_[static_cast<std::size_t>(pair * 2) + 1];
         const bool is_stored_directly =
             combination_ == Combination::kSeparate && left.num_columns == kBlockRows && right.num_columns == kBlockRows;
-        for (std::int64_t token = first_token; token < end_token; token += kStepTokens) {
-          float* const kept = unfinished + ((pair - batch_begin) * num_tokens + token - first_token) * kPairRows;
+        for (std::int64_t token = 0; token < end_token; token += kStepTokens) {
+          float* const kept = unfinished + ((pair - batch_begin) * num_tokens + token) * kPairRows;
           constexpr std::size_t kStride = kPairRows * sizeof(float);
           const std::byte* first = x + token / kTileTokens * tile_row + g * group_ * kTileTokens * 2;
           const std::byte* second = first + tile_row;
@@ -290,8 +301,8 @@ PAJAMAS_AMX void PackedLinear::run_share(const std::byte* x, std::int64_t first_
           if (is_last && is_stored_directly && token + kStepTokens <= end_token) {
             const std::int64_t left_width = output_dims_[static_cast<std::size_t>(left.output)];
             const std::int64_t right_width = output_dims_[static_cast<std::size_t>(right.output)];
-            float* to_left = outputs[static_cast<std::size_t>(left.output)] + token * left_width + left.column;
-            float* to_right = outputs[static_cast<std::size_t>(right.output)] + token * right_width + right.column;
+            float* to_left = sink.outputs[static_cast<std::size_t>(left.output)] + token * left_width + left.column;
+            float* to_right = sink.outputs[static_cast<std::size_t>(right.output)] + token * right_width + right.column;
             const auto left_stride = static_cast<std::size_t>(left_width) * sizeof(float);
             const auto right_stride = static_cast<std::size_t>(right_width) * sizeof(float);
             _tile_stored(0, to_left, left_stride);
@@ -305,30 +316,46 @@ PAJAMAS_AMX void PackedLinear::run_share(const std::byte* x, std::int64_t first_
           _tile_stored(1, sums + kBlockRows, kStride);
           _tile_stored(2, sums + kTileTokens * kPairRows, kStride);
           _tile_stored(3, sums + kTileTokens * kPairRows + kBlockRows, kStride);
-          if (is_last) store_step(sums, pair, token, std::min(kStepTokens, end_token - token), outputs);
+          if (is_last) store_step(sums, pair, token, std::min(kStepTokens, end_token - token), sink);
         }
       }
     }
   }
 }
 
-void PackedLinear::run_many(const float* x, std::int64_t num_tokens, std::span<float* const> outputs) const {
-  thread_local std::vector<std::byte> tiles_of_thread;
-  std::byte* const tiles = aligned_room(tiles_of_thread, round_up(num_tokens, kStepTokens) * num_columns_ * 2);
-  in_parallel(num_tokens, [&](std::int64_t token) {
-    round_row(x + token * num_columns_, num_columns_,
-              tiles + token / kTileTokens * num_columns_ * kTileTokens * 2 + token % kTileTokens * 64);
-  });
+void PackedLinear::run_tiles(const std::byte* x, std::int64_t num_tokens, const Sink& sink) const {
   const std::int64_t num_pairs = num_blocks_ / 2;
   const std::int64_t num_shares =
       std::min(static_cast<std::int64_t>(tbb::this_task_arena::max_concurrency()), num_pairs);
+  in_parallel(num_shares, [&](std::int64_t share) {
+    run_share(x, num_tokens, num_pairs * share / num_shares, num_pairs * (share + 1) / num_shares, sink);
+  });
+}
+
+void PackedLinear::run_many(const float* x, std::int64_t num_tokens, const PackedLinear* next,
+                            std::span<float* const> outputs) const {
+  thread_local std::vector<std::byte> tiles_of_thread;
+  thread_local std::vector<std::byte> between_of_thread;
   const std::int64_t num_chunks = (num_tokens + kMostTokens - 1) / kMostTokens;
   const std::int64_t chunk = round_up((num_tokens + num_chunks - 1) / num_chunks, kStepTokens);
+  std::byte* const tiles = aligned_room(tiles_of_thread, chunk * num_columns_ * 2);
+  std::byte* const between =
+      next != nullptr ? aligned_room(between_of_thread, chunk * next->num_columns_ * 2) : nullptr;
+  const std::vector<std::int64_t>& widths = next != nullptr ? next->output_dims_ : output_dims_;
+  std::vector<float*> own(outputs.begin(), outputs.end());
   for (std::int64_t token = 0; token < num_tokens; token += chunk) {
-    const std::int64_t end = std::min(token + chunk, num_tokens);
-    in_parallel(num_shares, [&](std::int64_t share) {
-      run_share(tiles, token, end, num_pairs * share / num_shares, num_pairs * (share + 1) / num_shares, outputs);
+    const std::int64_t count = std::min(chunk, num_tokens - token);
+    in_parallel(count, [&](std::int64_t t) {
+      round_row(x + (token + t) * num_columns_, num_columns_,
+                tiles + t / kTileTokens * num_columns_ * kTileTokens * 2 + t % kTileTokens * 64);
     });
+    if (next == nullptr) {
+      run_tiles(tiles, count, {own, nullptr});
+    } else {
+      run_tiles(tiles, count, {{}, between});
+      next->run_tiles(between, count, {own, nullptr});
+    }
+    for (std::size_t i = 0; i < own.size(); ++i) own[i] += count * widths[i];
   }
 }
 

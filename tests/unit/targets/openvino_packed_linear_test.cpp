@@ -186,6 +186,34 @@ TEST(PackedLinear, LongStepsComeInPiecesOfTokensRowsAndColumns) {
   }
 }
 
+TEST(PackedLinear, AGatedLayerAndTheOneBehindItGiveWhatBothGiveByThemselves) {
+  if (!PackedLinear::is_available()) GTEST_SKIP() << "this processor has no AVX512-VNNI";
+  for (const bool has_bias : {false, true}) {
+    const Stored gate = make_matrix(Form::kUint4, 96, 64, 2, has_bias, 1);
+    const Stored up = make_matrix(Form::kUint4, 96, 64, 2, has_bias, 2);
+    const Stored down = make_matrix(Form::kUint8, 21, 96, 3, has_bias, 3);
+    const std::vector<StoredMatrix> matrices{gate.matrix, up.matrix};
+    const PackedLinear gated(matrices, Combination::kSwiGlu);
+    const PackedLinear next({&down.matrix, 1}, Combination::kSeparate);
+    EXPECT_TRUE(gated.is_gated());
+    EXPECT_FALSE(next.is_gated());
+    for (const std::int64_t num_tokens : {0, 1, 5, 32, 33, 70, 520}) {
+      const std::vector<float> x = random_rows(num_tokens * 64, 9);
+      std::vector<float> between(static_cast<std::size_t>(num_tokens * 96));
+      float* const middle = between.data();
+      gated.run(x.data(), num_tokens, {&middle, 1});
+      std::vector<float> expected(static_cast<std::size_t>(num_tokens * 21));
+      float* const output = expected.data();
+      next.run(between.data(), num_tokens, {&output, 1});
+      std::vector<float> found(expected.size() + 1, 12345.0F);
+      gated.run_gated(x.data(), num_tokens, next, found.data());
+      EXPECT_EQ(found.back(), 12345.0F) << "written past the end";
+      found.pop_back();
+      EXPECT_EQ(found, expected) << num_tokens << " tokens";
+    }
+  }
+}
+
 #if defined(__x86_64__)
 PAJAMAS_VNNI void silu_of_sixteen(const float* x, float* result) { _mm512_storeu_ps(result, silu(_mm512_loadu_ps(x))); }
 
