@@ -133,4 +133,22 @@ AwqScales search_awq_scales(std::span<const AwqLinear> linears, const Tensor& ac
   return result;
 }
 
+double output_error(const AwqLinear& linear, const Tensor& activations, const QuantizedForm& form,
+                    std::span<const float> importance, std::int64_t max_rows) {
+  check_activations(activations);
+  const std::int64_t in_dim = activations.shape()[1];
+  const auto samples = activations.as<float>();
+  const std::vector<float> rows = sampled_rows({&linear, 1}, in_dim, max_rows);
+  const auto num_rows = static_cast<std::int64_t>(rows.size()) / in_dim;
+  const QuantizedForm fitting = fit_form(form, in_dim);
+  BlockWeight weight = allocate_block_weight(fitting, num_rows, in_dim);
+  quantize_rows(fitting, rows, 0, weight, importance);
+  std::vector<float> differences(rows.size());
+  dequantize_rows(weight, 0, num_rows, differences);
+  for (std::size_t i = 0; i < rows.size(); ++i) differences[i] -= rows[i];
+  const double outputs = squared_outputs(rows, samples, static_cast<std::size_t>(in_dim));
+  if (!(outputs > 0)) return 0;
+  return std::sqrt(squared_outputs(differences, samples, static_cast<std::size_t>(in_dim)) / outputs);
+}
+
 }  // namespace pajamas

@@ -47,4 +47,10 @@ std::vector<float> mean_squares(const Tensor& activations);
 AwqScales search_awq_scales(std::span<const AwqLinear> linears, const Tensor& activations, const AwqOptions& options,
                             const Progress& progress = {});
 
+/// Relative error ‖Δy‖ / ‖y‖ of one layer's outputs on `activations` when its weights are stored in `form` (groups that
+/// do not divide a row are halved), measured on up to `max_rows` rows; 0 where the outputs are. Ranges mind
+/// `importance`, as in quantize_rows. Throws as search_awq_scales.
+double output_error(const AwqLinear& linear, const Tensor& activations, const QuantizedForm& form,
+                    std::span<const float> importance, std::int64_t max_rows);
+
 }  // namespace pajamas

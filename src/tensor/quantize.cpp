@@ -23,6 +23,7 @@ namespace {
 constexpr float kRounder = 12582912.0F;  // 1.5 * 2^23
 /// Sums are kept in this many lanes, so that the compiler may add vectors: it does not reorder float sums on its own.
 constexpr std::size_t kLanes = 16;
+constexpr float kMaxUint4 = 15;
 /// Scales stay at or above the smallest float16 and at or below the largest.
 constexpr float kSmallestHalf = 0x1p-24F;
 
@@ -187,6 +188,113 @@ PAJAMAS_INLINE bool quantize_integer_row(const float* row, const RowForm& form, 
   return true;
 }
 
+/// What one grid q · scale + minimum makes of a group: its error, and the sums that least squares need.
+struct GridFit {
+  float error = 0;
+  float q = 0, qq = 0, xq = 0;  ///< Weighted sums over the group: q, q², x · q.
+};
+
+template <bool kIsWeighted>
+PAJAMAS_INLINE GridFit fit_of(const float* x, const float* importance, std::size_t count, float scale, float minimum) {
+  float errors[kLanes] = {}, qs[kLanes] = {}, qqs[kLanes] = {}, xqs[kLanes] = {};
+  const float inverse = 1.0F / scale;
+  for (std::size_t begin = 0; begin < count; begin += kLanes) {
+    const std::size_t width = count - begin < kLanes ? count - begin : kLanes;
+    const auto add = [&](std::size_t l) __attribute__((always_inline)) {
+      const float value = x[begin + l];
+      const float weight = kIsWeighted ? importance[begin + l] : 1.0F;
+      const float q = smaller(larger(rounded((value - minimum) * inverse), 0.0F), kMaxUint4);
+      const float error = q * scale + minimum - value;
+      errors[l] += weight * error * error;
+      qs[l] += weight * q;
+      qqs[l] += weight * q * q;
+      xqs[l] += weight * value * q;
+    };
+    if (width == kLanes) {
+      for (std::size_t l = 0; l < kLanes; ++l) add(l);
+    } else {
+      for (std::size_t l = 0; l < width; ++l) add(l);
+    }
+  }
+  return {sum_of(errors), sum_of(qs), sum_of(qqs), sum_of(xqs)};
+}
+
+/// A minimum as it is stored; float16 has room for all that its scale has room for.
+float stored_minimum(float minimum, bool is_half) {
+  if (!is_half) return minimum;
+  return float_from_float16(float16_from_float(std::clamp(minimum, -kMaxFloat16, kMaxFloat16)));
+}
+
+struct MinimumGrid {
+  float scale = 1, minimum = 0, error = -1;
+};
+
+/// Ranges that begin at either end of the values or lie in their middle, each bettered by least squares: the integers
+/// that a grid gives name the best grid for them. What is stored is what is compared.
+template <bool kIsWeighted>
+PAJAMAS_INLINE MinimumGrid best_minimum_grid(const float* x, const float* importance, const RowForm& form) {
+  constexpr int kNumRefinements = 2;
+  const std::size_t count = form.group_size;
+  float low = x[0], high = x[0], weights = 0, values = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    low = smaller(x[i], low);
+    high = larger(x[i], high);
+    const float weight = kIsWeighted ? importance[i] : 1.0F;
+    weights += weight;
+    values += weight * x[i];
+  }
+  MinimumGrid best;
+  for (int k = 0; k < form.num_ranges; ++k) {
+    const float part = form.num_ranges == 1 ? 1.0F
+                                            : 1.0F - (1.0F - kMinRange) * static_cast<float>(k) /
+                                                         static_cast<float>(form.num_ranges - 1);
+    const float slack = (high - low) * (1.0F - part);
+    for (int place = 0; place < (k == 0 ? 1 : 3); ++place) {
+      float scale = (high - low) * part / kMaxUint4;
+      float minimum = low + slack * 0.5F * static_cast<float>(place);
+      for (int refinement = 0; refinement <= kNumRefinements; ++refinement) {
+        scale = stored_scale(scale, form.has_half_scales);
+        minimum = stored_minimum(minimum, form.has_half_scales);
+        const GridFit fit = fit_of<kIsWeighted>(x, importance, count, scale, minimum);
+        if (best.error < 0 || fit.error < best.error) best = {scale, minimum, fit.error};
+        if (best.error == 0) return best;
+        const float determinant = weights * fit.qq - fit.q * fit.q;
+        const float slope = weights * fit.xq - fit.q * values;
+        if (!(determinant > 1e-6F * weights * fit.qq) || !(slope > 0)) break;
+        scale = slope / determinant;
+        minimum = (values - scale * fit.q) / weights;
+      }
+    }
+  }
+  return best;
+}
+
+/// As quantize_integer_row, for uint4 with minimums, which come in the place of zero points.
+PAJAMAS_INLINE bool quantize_minimum_row(const float* row, const RowForm& form, std::uint8_t* integers, float* scales,
+                                         float* minimums, double* errors) {
+  for (std::size_t begin = 0, g = 0; begin < form.in_dim; begin += form.group_size, ++g) {
+    const float* x = row + begin;
+    const Range range = range_of(x, form.group_size);
+    if (!range.is_finite) return false;
+    const MinimumGrid grid = form.importance == nullptr ? best_minimum_grid<false>(x, nullptr, form)
+                                                        : best_minimum_grid<true>(x, form.importance + begin, form);
+    const float inverse = 1.0F / grid.scale;
+    double squared_error = 0;
+    for (std::size_t i = 0; i < form.group_size; ++i) {
+      const float q = smaller(larger(rounded((x[i] - grid.minimum) * inverse), 0.0F), kMaxUint4);
+      const float error = std::fabs(q * grid.scale + grid.minimum - x[i]);
+      integers[begin + i] = static_cast<std::uint8_t>(static_cast<int>(q));
+      squared_error += static_cast<double>(error) * error;
+      if (error > errors[2]) errors[2] = error;
+    }
+    scales[g] = grid.scale;
+    minimums[g] = grid.minimum;
+    errors[0] += squared_error;
+    errors[1] += range.squared_sum;
+  }
+  return true;
+}
+
 /// E4M3 rounds to 3 bits of mantissa from 2^-6 up and to multiples of 2^-9 below.
 PAJAMAS_INLINE float rounded_to_e4m3(float magnitude) {
   constexpr float kSubnormalRounder = 16384;  // its last bit is 2^-9
@@ -235,6 +343,10 @@ PAJAMAS_INLINE bool quantize_float8_row(const float* row, std::size_t in_dim, st
 PAJAMAS_VECTOR_CLONES bool quantize_row_uint4(const float* row, const RowForm& form, std::uint8_t* integers,
                                               float* scales, float* zero_points, double* errors) {
   return quantize_integer_row(row, form, {0, 15, 15, true}, integers, scales, zero_points, errors);
+}
+PAJAMAS_VECTOR_CLONES bool quantize_row_uint4_minimum(const float* row, const RowForm& form, std::uint8_t* integers,
+                                                      float* scales, float* minimums, double* errors) {
+  return quantize_minimum_row(row, form, integers, scales, minimums, errors);
 }
 PAJAMAS_VECTOR_CLONES bool quantize_row_int4(const float* row, const RowForm& form, std::uint8_t* integers,
                                              float* scales, float* zero_points, double* errors) {
@@ -294,7 +406,8 @@ BlockWeight allocate_block_weight(const QuantizedForm& form, std::int64_t out_di
   const bool is_known = form.values == DType::kInt8 || form.values == DType::kInt4 || form.values == DType::kUint4 ||
                         form.values == DType::kFloat8E4M3Fn;
   if (!is_known || (form.scales != DType::kFloat16 && form.scales != DType::kFloat32) || form.group_size < 0 ||
-      (form.group_size > 0 && in_dim % form.group_size != 0) || form.num_ranges < 1) {
+      (form.group_size > 0 && in_dim % form.group_size != 0) || form.num_ranges < 1 ||
+      (form.has_minimums && form.values != DType::kUint4)) {
     throw Error(ErrorKind::kInternal, std::string("no form of quantisation: ") + to_string(form.values) +
                                           " in groups of " + std::to_string(form.group_size) + " for rows of " +
                                           std::to_string(in_dim));
@@ -304,7 +417,11 @@ BlockWeight allocate_block_weight(const QuantizedForm& form, std::int64_t out_di
   weight.group_size = form.group_size;
   weight.values = Tensor(form.values, {out_dim, in_dim});
   weight.scales = Tensor(form.scales, scale_shape);
-  if (form.values == DType::kUint4) weight.zero_points = Tensor(form.values, scale_shape);
+  if (form.has_minimums) {
+    weight.minimums = Tensor(form.scales, scale_shape);
+  } else if (form.values == DType::kUint4) {
+    weight.zero_points = Tensor(form.values, scale_shape);
+  }
   // An odd number of 4-bit elements leaves half a byte that nobody writes: equal weights shall be equal bytes.
   for (Tensor* tensor : {&weight.values, &weight.zero_points}) {
     if (tensor->size_bytes() > 0) tensor->mutable_bytes().back() = std::byte{0};
@@ -316,8 +433,8 @@ QuantizationError quantize_rows(const QuantizedForm& form, std::span<const float
                                 BlockWeight& weight, std::span<const float> importance) {
   const auto in_dim = static_cast<std::size_t>(weight.in_dim());
   const std::size_t num_rows = in_dim == 0 ? 0 : rows.size() / in_dim;
-  if (form.values != weight.values.dtype() || form.group_size != weight.group_size ||
-      num_rows * in_dim != rows.size() || row_begin < 0 ||
+  if (form.values != weight.values.dtype() || form.has_minimums != weight.has_minimums() ||
+      form.group_size != weight.group_size || num_rows * in_dim != rows.size() || row_begin < 0 ||
       row_begin + static_cast<std::int64_t>(num_rows) > weight.out_dim()) {
     throw Error(ErrorKind::kInternal, "quantising rows " + std::to_string(row_begin) + " to " +
                                           std::to_string(row_begin + static_cast<std::int64_t>(num_rows)) + " of " +
@@ -328,7 +445,7 @@ QuantizationError quantize_rows(const QuantizedForm& form, std::span<const float
   const bool has_half_scales = weight.scales.dtype() == DType::kFloat16;
   const bool is_four_bit = bits_of(form.values) == 4;
   std::vector<std::uint8_t> integers(in_dim), zero_integers(num_groups);
-  std::vector<float> scales(num_groups), zero_points(num_groups);
+  std::vector<float> scales(num_groups), zero_points(num_groups);  // or minimums
   std::vector<std::uint16_t> halves(has_half_scales ? num_groups : 0);
   auto* const values_out = reinterpret_cast<std::uint8_t*>(weight.values.mutable_bytes().data());
   std::byte* const scales_out = weight.scales.mutable_bytes().data();
@@ -343,8 +460,8 @@ QuantizationError quantize_rows(const QuantizedForm& form, std::span<const float
     bool is_finite = true;
     switch (form.values) {
       case DType::kUint4:
-        is_finite =
-            quantize_row_uint4(row, row_form, integers.data(), scales.data(), zero_points.data(), errors.data());
+        is_finite = (form.has_minimums ? quantize_row_uint4_minimum : quantize_row_uint4)(
+            row, row_form, integers.data(), scales.data(), zero_points.data(), errors.data());
         break;
       case DType::kInt4:
         is_finite = quantize_row_int4(row, row_form, integers.data(), scales.data(), zero_points.data(), errors.data());
@@ -363,12 +480,16 @@ QuantizationError quantize_rows(const QuantizedForm& form, std::span<const float
     } else {
       std::memcpy(values_out + row_index * in_dim, integers.data(), in_dim);
     }
-    if (has_half_scales) {
-      for (std::size_t g = 0; g < num_groups; ++g) halves[g] = float16_from_float(scales[g]);
-      std::memcpy(scales_out + row_index * num_groups * 2, halves.data(), num_groups * 2);
-    } else {
-      std::memcpy(scales_out + row_index * num_groups * 4, scales.data(), num_groups * 4);
-    }
+    const auto store_floats = [&](const std::vector<float>& values, std::byte* out) {
+      if (has_half_scales) {
+        for (std::size_t g = 0; g < num_groups; ++g) halves[g] = float16_from_float(values[g]);
+        std::memcpy(out + row_index * num_groups * 2, halves.data(), num_groups * 2);
+      } else {
+        std::memcpy(out + row_index * num_groups * 4, values.data(), num_groups * 4);
+      }
+    };
+    store_floats(scales, scales_out);
+    if (form.has_minimums) store_floats(zero_points, weight.minimums.mutable_bytes().data());
     if (zero_points_out != nullptr) {
       for (std::size_t g = 0; g < num_groups; ++g) zero_integers[g] = static_cast<std::uint8_t>(zero_points[g]);
       store_nibbles(zero_integers, row_index * num_groups, zero_points_out);

@@ -25,6 +25,10 @@ struct QuantizedForm {
   /// How many ranges, from the full one down to kMinRange of it, are tried a group; the one with the least squared
   /// error wins. 1: the full range. 4-bit values gain much from it, 8-bit ones nothing.
   int num_ranges = 1;
+  /// kUint4 only: a minimum of the scales' type in place of the zero point, q · scale + minimum. The grid need not hold
+  /// zero, and scale and minimum are those of least squared error for the integers of each range: a matrix whose groups
+  /// lie on such a grid keeps its values.
+  bool has_minimums = false;
 
   bool operator==(const QuantizedForm&) const = default;
 };
@@ -36,6 +40,7 @@ inline constexpr float kMinRange = 0.7F;
 inline constexpr QuantizedForm kInt8PerRow{DType::kInt8, 0, DType::kFloat32, 1};
 inline constexpr QuantizedForm kInt8PerGroup{DType::kInt8, 128, DType::kFloat16, 1};
 inline constexpr QuantizedForm kInt4PerGroup{DType::kUint4, 128, DType::kFloat16, 13};
+inline constexpr QuantizedForm kInt4WithMinimums{DType::kUint4, 128, DType::kFloat16, 5, true};
 inline constexpr QuantizedForm kInt4SymmetricPerGroup{DType::kInt4, 128, DType::kFloat16, 13};
 inline constexpr QuantizedForm kFloat8PerRow{DType::kFloat8E4M3Fn, 0, DType::kFloat32, 1};
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/free_memory.h"
+#include "graph/passes/choose_forms.h"
 #include "graph/passes/expand_paged_attention.h"
 #include "graph/passes/passes.h"
 #include "graph/passes/scale_by_activations.h"
@@ -76,8 +77,8 @@ std::optional<QuantizedForm> linear_form(WeightFormat format) {
     case WeightFormat::kAsStored: return std::nullopt;
     case WeightFormat::kInt8: return kInt8PerRow;
     case WeightFormat::kInt8Group: return kInt8PerGroup;
-    case WeightFormat::kInt4:
-    case WeightFormat::kInt4Awq: return kInt4PerGroup;
+    case WeightFormat::kInt4: return kInt4PerGroup;
+    case WeightFormat::kInt4Awq: return kInt4WithMinimums;
     case WeightFormat::kFp8: return kFloat8PerRow;
   }
   return std::nullopt;
@@ -204,6 +205,10 @@ StoredWeights store_weights(Model& model, const BuildPlan& plan, const fs::path&
     awq.num_threads = plan.num_threads;
     ActivationScaling scaling = scale_by_activations(model, stats, options, awq, progress);
     options.scalings = std::move(scaling.scalings);
+    FormChoice choice;
+    choice.num_threads = plan.num_threads;
+    progress.step("Choosing layers for 8 bits");
+    options.forms = choose_forms(model.graph, stats, options, choice, progress);
     stored.groups = std::move(scaling.groups);
   }
   stored.report = quantize_weights(model, options, progress);
@@ -223,12 +228,23 @@ nlohmann::json to_json(const StoredWeights& stored) {
     ++form.count;
     form.bytes += weight.bytes_after;
   }
+  // Which layers are not in the form that most of them have.
+  std::map<std::string, std::int64_t> num_linears;
+  for (const QuantizedWeight& weight : report.weights) num_linears[weight.after] += weight.is_table ? 0 : 1;
+  const auto most = std::max_element(num_linears.begin(), num_linears.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  nlohmann::json exceptions = nlohmann::json::object();
+  for (const QuantizedWeight& weight : report.weights) {
+    if (!weight.is_table && weight.after != most->first) exceptions[weight.after].push_back(weight.name);
+  }
   nlohmann::json by_form = nlohmann::json::object();
   for (const auto& [name, form] : forms) by_form[name] = {{"tensors", form.count}, {"bytes", form.bytes}};
   nlohmann::json json = {{"bytes_before", report.bytes_before()},
                          {"bytes_after", report.bytes_after()},
                          {"relative_error", report.relative_error()},
+                         {"linear_bits_per_weight", report.bits_per_weight()},
                          {"forms", by_form},
+                         {"linear_layers_in_other_forms", exceptions},
                          {"notes", report.pass.notes}};
   if (!stored.groups.empty()) {
     double before = 0, after = 0, strength = 0;

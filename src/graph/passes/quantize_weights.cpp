@@ -95,7 +95,9 @@ bool ends_with_any(const std::string& name, const std::vector<std::string>& ends
 std::optional<QuantizedForm> form_of(const Candidate& candidate, const ValueUses& uses,
                                      const WeightQuantization& options, bool* keeps_blocks, std::string* note) {
   const StoredWeight& stored = candidate.stored;
-  const auto& form = candidate.is_table ? options.table : options.linear;
+  auto form = candidate.is_table ? options.table : options.linear;
+  const auto own = options.forms.find(stored.name);
+  if (own != options.forms.end() && !candidate.is_table && form) form = own->second;
   if (!form || ends_with_any(stored.name, options.keep) || stored.shape().num_elements() == 0) return std::nullopt;
   if (stored.blocks && bits_of(stored.blocks->values.dtype()) <= bits_of(form->values)) {
     *keeps_blocks = true;
@@ -106,23 +108,6 @@ std::optional<QuantizedForm> form_of(const Candidate& candidate, const ValueUses
     return std::nullopt;
   }
   return form;
-}
-
-/// The reader with factors on top.
-RowReader scaled_reader(RowReader read, const WeightScaling& scaling, std::int64_t in_dim) {
-  if (scaling.columns.empty() && scaling.rows.empty()) return read;
-  return [read = std::move(read), &scaling, in_dim](std::int64_t begin, std::int64_t count, std::span<float> out) {
-    read(begin, count, out);
-    for (std::int64_t r = 0; r < count; ++r) {
-      const auto row = out.subspan(static_cast<std::size_t>(r * in_dim), static_cast<std::size_t>(in_dim));
-      const float factor = scaling.rows.empty() ? 1.0F : scaling.rows[static_cast<std::size_t>(begin + r)];
-      if (scaling.columns.empty()) {
-        for (float& value : row) value *= factor;
-      } else {
-        for (std::size_t c = 0; c < row.size(); ++c) row[c] *= factor * scaling.columns[c];
-      }
-    }
-  };
 }
 
 /// Matrices of many sizes leave holes that the allocator keeps: 1 GB after 6 GB of bfloat16 became int4.
@@ -162,7 +147,8 @@ class Quantizer {
  private:
   void handle(Candidate& candidate, const ValueUses& uses) {
     const StoredWeight& stored = candidate.stored;
-    QuantizedWeight entry{stored.name, stored.shape(), describe(stored), {}, size_of(stored), 0, false, {}};
+    QuantizedWeight entry{stored.name, stored.shape(), describe(stored), {}, size_of(stored), 0, false, false, {}};
+    entry.is_table = candidate.is_table;
     entry.after = entry.before;
     entry.bytes_after = entry.bytes_before;
     static const WeightScaling kNoScaling;
@@ -321,10 +307,36 @@ std::uint64_t WeightQuantizationReport::bytes_after() const {
   return sum;
 }
 
+double WeightQuantizationReport::bits_per_weight() const {
+  double bits = 0, count = 0;
+  for (const QuantizedWeight& weight : weights) {
+    if (weight.is_table) continue;
+    bits += 8 * static_cast<double>(weight.bytes_after);
+    count += static_cast<double>(weight.shape.num_elements());
+  }
+  return count > 0 ? bits / count : 0;
+}
+
 double WeightQuantizationReport::relative_error() const {
   QuantizationError sum;
   for (const QuantizedWeight& weight : weights) sum += weight.error;
   return sum.relative();
+}
+
+RowReader scaled_reader(RowReader read, const WeightScaling& scaling, std::int64_t in_dim) {
+  if (scaling.columns.empty() && scaling.rows.empty()) return read;
+  return [read = std::move(read), &scaling, in_dim](std::int64_t begin, std::int64_t count, std::span<float> out) {
+    read(begin, count, out);
+    for (std::int64_t r = 0; r < count; ++r) {
+      const auto row = out.subspan(static_cast<std::size_t>(r * in_dim), static_cast<std::size_t>(in_dim));
+      const float factor = scaling.rows.empty() ? 1.0F : scaling.rows[static_cast<std::size_t>(begin + r)];
+      if (scaling.columns.empty()) {
+        for (float& value : row) value *= factor;
+      } else {
+        for (std::size_t c = 0; c < row.size(); ++c) row[c] *= factor * scaling.columns[c];
+      }
+    }
+  };
 }
 
 RowReader reader_of(const StoredWeight& stored) {

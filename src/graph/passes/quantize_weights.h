@@ -27,6 +27,8 @@ struct WeightScaling {
 struct WeightQuantization {
   /// Weights of linear layers: second input of Gemm with transB = 1. Nothing: as they are.
   std::optional<QuantizedForm> linear;
+  /// By the name of the initializer: forms of single linear layers in place of `linear`. choose_forms.h makes it.
+  std::map<std::string, QuantizedForm> forms;
   /// Tables: first input of Gather, and the weight of the Gemm that makes the graph's first output (the output layer).
   /// A matrix used in both ways is a table and stays one tensor. Nothing: as they are.
   std::optional<QuantizedForm> table;
@@ -50,6 +52,7 @@ struct QuantizedWeight {
   std::string before, after;  ///< "bfloat16", "uint4 in groups of 128", ...
   std::uint64_t bytes_before = 0, bytes_after = 0;
   bool is_changed = false;  ///< False: kept as it is, without loss.
+  bool is_table = false;
   QuantizationError error;  ///< Zero where it is kept.
 };
 
@@ -59,6 +62,8 @@ struct WeightQuantizationReport {
 
   std::uint64_t bytes_before() const;
   std::uint64_t bytes_after() const;
+  /// Of the linear layers, scales included, tables not; 0 where there are none.
+  double bits_per_weight() const;
   /// Of all changed weights together: sqrt(Σ squared error / Σ squared weight).
   double relative_error() const;
 };
@@ -71,6 +76,8 @@ struct QuantizableLinear {
 };
 std::vector<QuantizableLinear> quantizable_linears(const Graph& graph, const ValueUses& uses,
                                                    const WeightQuantization& options);
+/// The reader with a weight's factors on top, which must outlive it.
+RowReader scaled_reader(RowReader read, const WeightScaling& scaling, std::int64_t in_dim);
 /// Rows of a stored weight as float32, each given back to a mapped source once read. `stored` must outlive the reader.
 RowReader reader_of(const StoredWeight& stored);
 

@@ -5,7 +5,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -14,6 +13,7 @@
 #include "graph/checker.h"
 #include "graph/interpreter.h"
 #include "pajamas/error.h"
+#include "support/relative_difference.h"
 #include "support/temporary_folder.h"
 #include "tensor/ggml_blocks.h"
 #include "tensor/half.h"
@@ -21,6 +21,7 @@
 namespace pajamas {
 namespace {
 
+using test::relative_difference;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -67,7 +68,8 @@ TEST(BlockWeightNodes, ComputeWhatTheFormulaSaysAndAreFoundAgain) {
     weights.push_back(random_blocks(type, 3, 512));
   }
   const Tensor matrix = random_matrix(3, 256, 1);
-  for (const QuantizedForm form : {kInt8PerRow, kInt8PerGroup, kInt4PerGroup, kInt4SymmetricPerGroup, kFloat8PerRow}) {
+  for (const QuantizedForm form :
+       {kInt8PerRow, kInt8PerGroup, kInt4PerGroup, kInt4SymmetricPerGroup, kInt4WithMinimums, kFloat8PerRow}) {
     weights.push_back(allocate_block_weight(form, 3, 256));
     quantize_rows(form, matrix.as<float>(), 0, weights.back());
   }
@@ -130,15 +132,6 @@ const Tensor& ids() {
 std::vector<float> logits_of(const Model& model) {
   const Tensor logits = run_graph(model, {{"ids", ids()}}).at("logits");
   return {logits.as<float>().begin(), logits.as<float>().end()};
-}
-
-double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double difference = 0, size = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
-    size += std::pow(static_cast<double>(b[i]), 2);
-  }
-  return std::sqrt(difference / size);
 }
 
 const Initializer* initializer(const Model& model, const std::string& name) {

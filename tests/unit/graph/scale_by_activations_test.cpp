@@ -6,18 +6,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <random>
 
 #include "graph/checker.h"
 #include "graph/interpreter.h"
 #include "pajamas/error.h"
+#include "support/relative_difference.h"
 #include "tensor/half.h"
 
 namespace pajamas {
 namespace {
 
+using test::relative_difference;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -81,15 +82,6 @@ const Tensor& tokens() {
 std::vector<float> output_of(const Model& model) {
   const Tensor y = run_graph(model, {{"x", tokens()}}).at("y");
   return {y.as<float>().begin(), y.as<float>().end()};
-}
-
-double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double difference = 0, size = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
-    size += std::pow(static_cast<double>(b[i]), 2);
-  }
-  return std::sqrt(difference / size);
 }
 
 CalibrationStats stats_of(const Model& model, const WeightQuantization& options) {

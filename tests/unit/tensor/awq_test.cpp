@@ -90,6 +90,18 @@ TEST(Awq, RangesThatMindTheActivationsBeatThoseThatDoNot) {
   EXPECT_LT(minded, 0.95 * plain);
 }
 
+TEST(Awq, ErrorOfOutputsIsThatOfTheReference) {
+  const Layer layer = make_layer(30);
+  const std::vector<float> importance = mean_squares(layer.activations);
+  const double expected = output_error(layer, {}, importance);
+  const AwqLinear linear = layer.linear();
+  EXPECT_NEAR(pajamas::output_error(linear, layer.activations, kInt4PerGroup, importance, kOutDim), expected,
+              1e-3 * expected);
+  EXPECT_NEAR(pajamas::output_error(linear, layer.activations, kInt4PerGroup, importance, 24), expected,
+              0.3 * expected);
+  EXPECT_LT(pajamas::output_error(linear, layer.activations, kInt8PerRow, importance, 24), 0.2 * expected);
+}
+
 TEST(Awq, LeavesEvenActivationsNearlyAlone) {
   const Layer layer = make_layer(1);
   const AwqLinear linear = layer.linear();

@@ -79,7 +79,8 @@ TEST(Quantize, Int8PerRowRoundsToTheNearestOf255Steps) {
 }
 
 TEST(Quantize, ErrorsAreThoseOfTheDequantizedValues) {
-  for (const QuantizedForm form : {kInt8PerRow, kInt8PerGroup, kInt4PerGroup, kInt4SymmetricPerGroup, kFloat8PerRow}) {
+  for (const QuantizedForm form :
+       {kInt8PerRow, kInt8PerGroup, kInt4PerGroup, kInt4SymmetricPerGroup, kInt4WithMinimums, kFloat8PerRow}) {
     const auto rows = random_weights(5 * 256);
     const Result result = quantize(form, rows, 256);
     const double expected = squared_error(result.values, rows);
@@ -121,6 +122,68 @@ TEST(Quantize, ChoosesTheRangeOfLeastErrorAmongThoseItTries) {
   EXPECT_LT(asymmetric.error.squared_error, 0.97 * full_range);
 }
 
+TEST(Quantize, MinimumsFindAGridThatIsThere) {
+  // Groups of 32 on grids of their own, none of which holds zero, as a file in Q4_1 has them.
+  std::mt19937 random(kSeed);
+  const auto half = [](float value) { return float_from_float16(float16_from_float(value)); };
+  std::vector<float> rows(4 * 96);
+  for (std::size_t begin = 0; begin < rows.size(); begin += 32) {
+    const float scale = half(0.001F + 0.0001F * static_cast<float>(random() % 64));
+    const float minimum = half(-0.037F * static_cast<float>(1 + random() % 3));
+    for (std::size_t i = 0; i < 32; ++i) {
+      const unsigned q = i == 3 ? 0 : i == 17 ? 15 : static_cast<unsigned>(random() % 16);
+      rows[begin + i] = static_cast<float>(q) * scale + minimum;
+    }
+  }
+  QuantizedForm form = kInt4WithMinimums;
+  form.group_size = 32;
+  const Result exact = quantize(form, rows, 96);
+  EXPECT_EQ(exact.values, rows);
+  EXPECT_EQ(exact.error.squared_error, 0);
+  form = kInt4PerGroup;
+  form.group_size = 32;
+  EXPECT_GT(quantize(form, rows, 96).error.relative(), 0.01) << "zero points are whole steps";
+}
+
+TEST(Quantize, MinimumsAreNearTheBestThereAre) {
+  // The reference tries all pairs of a fine lattice of scales and minimums, in double precision.
+  const std::size_t size = 16;
+  const auto rows = random_weights(12 * size);
+  std::vector<float> importance(size);
+  for (std::size_t i = 0; i < size; ++i) importance[i] = i % 5 == 0 ? 4.0F : 1.0F;
+  QuantizedForm form = kInt4WithMinimums;
+  form.group_size = static_cast<std::int64_t>(size);
+  BlockWeight weight = allocate_block_weight(form, 12, static_cast<std::int64_t>(size));
+  quantize_rows(form, rows, 0, weight, importance);
+  std::vector<float> values(rows.size());
+  dequantize_rows(weight, 0, 12, values);
+  double found = 0, best = 0, plain = 0;
+  for (std::size_t r = 0; r < 12; ++r) {
+    const auto row = std::span(rows).subspan(r * size, size);
+    const double low = *std::min_element(row.begin(), row.end()), high = *std::max_element(row.begin(), row.end());
+    double least = 1e30;
+    for (int a = 0; a <= 60; ++a) {
+      for (int b = 0; b <= 60; ++b) {
+        const double scale = (high - low) / 15 * (0.6 + 0.45 * a / 60), minimum = low + (high - low) * (b - 5) / 120;
+        double error = 0;
+        for (std::size_t i = 0; i < size; ++i) {
+          const double q = std::clamp(std::nearbyint((row[i] - minimum) / scale), 0.0, 15.0);
+          error += static_cast<double>(importance[i]) * std::pow(q * scale + minimum - row[i], 2);
+        }
+        least = std::min(least, error);
+        if (a == 53 && b == 5) plain += error;  // nearly the full range
+      }
+    }
+    best += least;
+    for (std::size_t i = 0; i < size; ++i) {
+      const double error = static_cast<double>(values[r * size + i]) - row[i];
+      found += static_cast<double>(importance[i]) * error * error;
+    }
+  }
+  EXPECT_LT(found, 1.3 * best);
+  EXPECT_LT(found, 0.7 * plain);
+}
+
 TEST(Quantize, ZeroStaysZeroAndOneSidedGroupsUseTheWholeRange) {
   std::vector<float> rows(2 * 128);
   for (std::size_t i = 0; i < 128; ++i) rows[i] = 1 + static_cast<float>(i) / 128;  // all positive
@@ -153,7 +216,7 @@ TEST(Quantize, Float8TakesTheNearestCode) {
 
 TEST(Quantize, OddSizesZerosAndExtremes) {
   for (const QuantizedForm wanted :
-       {kInt8PerRow, kInt8PerGroup, kInt4PerGroup, kInt4SymmetricPerGroup, kFloat8PerRow}) {
+       {kInt8PerRow, kInt8PerGroup, kInt4PerGroup, kInt4SymmetricPerGroup, kInt4WithMinimums, kFloat8PerRow}) {
     for (const std::int64_t in_dim : {1, 7, 17, 32, 48, 576, 640}) {
       const QuantizedForm form = fit_form(wanted, in_dim);
       const auto rows = random_weights(static_cast<std::size_t>(3 * in_dim));
@@ -185,6 +248,7 @@ TEST(Quantize, OddSizesZerosAndExtremes) {
   }
   EXPECT_THROW(allocate_block_weight(kInt8PerGroup, 1, 100), Error);
   EXPECT_THROW(allocate_block_weight({DType::kFloat32}, 1, 100), Error);
+  EXPECT_THROW(allocate_block_weight({DType::kInt8, 0, DType::kFloat32, 1, true}, 1, 100), Error);
   BlockWeight weight = allocate_block_weight(kInt8PerRow, 2, 4);
   EXPECT_THROW(quantize_rows(kInt8PerRow, std::vector<float>(8), 1, weight), Error);
   EXPECT_THROW(quantize_rows(kInt8PerRow, std::vector<float>(3), 0, weight), Error);
