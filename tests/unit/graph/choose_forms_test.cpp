@@ -71,13 +71,16 @@ CalibrationStats stats_of(const Model& model, const WeightQuantization& options)
   return stats;
 }
 
+WeightQuantization four_bits() {
+  WeightQuantization options;
+  options.linear = kInt4WithMinimums;
+  options.table = kInt8PerRow;
+  return options;
+}
+
 class ChooseForms : public testing::Test {
  protected:
-  ChooseForms() {
-    options_.linear = kInt4WithMinimums;
-    options_.table = kInt8PerRow;
-  }
-  WeightQuantization options_;
+  WeightQuantization options_ = four_bits();
   const Model model_ = model_of(random_tensor({kHidden, kHidden}, 0.05F, 1));
   const CalibrationStats stats_ = stats_of(model_, options_);
 };
@@ -87,7 +90,7 @@ TEST_F(ChooseForms, SmallLayersOfOneInputFirstAndTogether) {
   FormChoice choice;
   choice.max_extra_bits = 1;
   const auto forms = choose_forms(model_.graph, stats_, options_, choice);
-  EXPECT_THAT(forms, UnorderedElementsAre(Key("k.weight"), Key("v.weight")));
+  ASSERT_THAT(forms, UnorderedElementsAre(Key("k.weight"), Key("v.weight")));
   EXPECT_EQ(forms.at("k.weight"), kInt8PerRow);
   choice.max_extra_bits = 0.5;
   EXPECT_THAT(choose_forms(model_.graph, stats_, options_, choice), IsEmpty()) << "half of a pair does not go";
