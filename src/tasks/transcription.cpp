@@ -66,6 +66,14 @@ void check_options(const TranscriptionOptions& options, const WhisperFacts& fact
   }
 }
 
+Tokenizer read_tokenizer(const Bundle& bundle, const TranscriptionFacts& facts) {
+  if (facts.tokenizer_file.empty()) {
+    throw Error(ErrorKind::kUnsupported, "the bundle has no tokenizer, so its tokens have no text",
+                bundle.directory().string(), "build it again with --tokenizer FILE");
+  }
+  return Tokenizer::read(bundle.directory() / facts.tokenizer_file);
+}
+
 class EngineAligner final : public Aligner {
  public:
   EngineAligner(std::shared_ptr<const Engine> engine, const WhisperSession& session)
@@ -121,7 +129,7 @@ struct Transcriber::Impl {
         session_options(pajamas::session_options(options.num_threads)),
         facts(bundle.manifest().task.transcription.value()),
         whisper(facts.whisper.value()),
-        tokenizer(Tokenizer::read(bundle.directory() / facts.tokenizer_file)) {
+        tokenizer(read_tokenizer(bundle, facts)) {
     session_options.is_exact_fp32 = options.is_exact_fp32;
     encoder = load_engine(bundle, whisper.encoder_part, session_options);
     decoder = load_engine(bundle, whisper.decoder_part, session_options);

@@ -323,13 +323,15 @@ BuildResult build_resolved(const BuildRequest& request, const BuildPlan& plan) {
   manifest.precision = precision_name(plan);
   manifest.plan = to_json(plan);
   manifest.task = imported.task;
-  manifest.source = {
-      {"path", fs::absolute(request.source).lexically_normal().string()},
-      {"format", imported.format},
-      {"family", imported.family},
-      {"hints",
-       {{"task", request.hints.task}, {"head", request.hints.head}, {"tokenizer", request.hints.tokenizer.string()}}},
-      {"sha256", source_digest(request.source)}};
+  manifest.source = {{"path", fs::absolute(request.source).lexically_normal().string()},
+                     {"format", imported.format},
+                     {"family", imported.family},
+                     {"hints",
+                      {{"task", request.hints.task},
+                       {"head", request.hints.head},
+                       {"tokenizer", request.hints.tokenizer.string()},
+                       {"voice_detector", request.hints.voice_detector.string()}}},
+                     {"sha256", source_digest(request.source)}};
   manifest.made_by = {{"pajamas", program_version()}};
   manifest.created_at = utc_now();
 

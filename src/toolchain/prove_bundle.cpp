@@ -113,6 +113,8 @@ Proof prove_part(const PartToProve& part, const BuildPlan& plan, const TaskFacts
   request.engine_absence = part.engine_absence;
   request.precision = plan.precision;
   request.real_inputs = read_real_inputs(options.images, task, part.name, part.source->graph);
+  request.refine_inputs = input_refinement(task, part.name);
+  if (request.refine_inputs) request.operator_class = OperatorClass::kStates;
   request.profiles = plan.profiles;
   request.is_per_layer = options.is_per_layer;
   if (part.engine) {
@@ -137,6 +139,7 @@ ImportedModel import_source(const Bundle& bundle, const fs::path& path, const Bu
     hints.task = source.member("hints").string_or("task", "");
     hints.head = source.member("hints").string_or("head", "");
     hints.tokenizer = source.member("hints").string_or("tokenizer", "");
+    hints.voice_detector = source.member("hints").string_or("voice_detector", "");
   }
   hints.context_length = plan.context_length;
   hints.scratch_directory = fs::temp_directory_path();

@@ -1,6 +1,10 @@
 // Pictures as inputs of a proof. See real_inputs.h; the preparation is the task's own.
 #include "toolchain/real_inputs.h"
 
+#include <cmath>
+#include <numbers>
+
+#include "media/log_mel.h"
 #include "pajamas/error.h"
 #include "pajamas/image.h"
 #include "tasks/image_pipeline.h"
@@ -39,6 +43,56 @@ std::vector<std::vector<Tensor>> read_real_inputs(const std::vector<std::filesys
     sets.push_back({std::move(tensor)});
   }
   return sets;
+}
+
+namespace {
+
+/// Samples at 16 kHz of something like a voice; any seed gives another pitch and melody.
+std::vector<float> make_sound(std::int64_t num_samples, double seed) {
+  std::vector<float> samples(static_cast<std::size_t>(num_samples));
+  const double pitch = 110 + 90 * seed;
+  double phase = 0;
+  std::uint32_t noise = 12345 + static_cast<std::uint32_t>(seed * 1e6);
+  for (std::int64_t i = 0; i < num_samples; ++i) {
+    const double t = static_cast<double>(i) / kMelSampleRateHz;
+    phase +=
+        2 * std::numbers::pi * pitch * (1 + 0.3 * std::sin(2 * std::numbers::pi * 0.7 * t + seed)) / kMelSampleRateHz;
+    // Four syllables a second, a pause each third second.
+    const double syllable = std::max(0.0, std::sin(2 * std::numbers::pi * 4 * t)) * (std::fmod(t, 3.0) < 2.2 ? 1 : 0);
+    double voice = 0;
+    for (int harmonic = 1; harmonic <= 24; ++harmonic) {
+      const double frequency = pitch * harmonic;
+      const double formant = 600 + 500 * std::sin(2 * std::numbers::pi * 1.3 * t);
+      voice += std::sin(harmonic * phase) / (1 + std::pow((frequency - formant) / 300, 2)) +
+               0.2 * std::sin(harmonic * phase) / (1 + std::pow((frequency - 2200) / 400, 2));
+    }
+    noise = noise * 1664525U + 1013904223U;
+    const double hiss = static_cast<double>(noise >> 8) / 8388608.0 - 1;
+    samples[static_cast<std::size_t>(i)] = static_cast<float>(0.1 * syllable * voice + 0.003 * hiss);
+  }
+  return samples;
+}
+
+}  // namespace
+
+std::function<void(std::vector<Tensor>&)> input_refinement(const TaskFacts& task, const std::string& part_name) {
+  if (!task.transcription || !task.transcription->whisper || task.transcription->whisper->encoder_part != part_name) {
+    return {};
+  }
+  return [](std::vector<Tensor>& inputs) {
+    if (inputs.size() != 1 || inputs[0].dtype() != DType::kFloat32 || inputs[0].shape().rank() != 3) return;
+    const Shape shape = inputs[0].shape();
+    const auto features = inputs[0].mutable_as<float>();
+    const LogMel log_mel(static_cast<int>(shape[1]));
+    const auto chunk_size = static_cast<std::size_t>(shape[1] * shape[2]);
+    for (std::int64_t chunk = 0; chunk < shape[0]; ++chunk) {
+      const auto own = features.subspan(static_cast<std::size_t>(chunk) * chunk_size, chunk_size);
+      const double seed = std::abs(static_cast<double>(own[0])) - std::floor(std::abs(static_cast<double>(own[0])));
+      // Chunks are full, half full, ...: silence behind speech is what encoders are given most.
+      const std::int64_t num_samples = shape[2] * kMelHopSamples / (chunk % 2 + 1);
+      log_mel.compute(make_sound(num_samples, seed), shape[2], own);
+    }
+  };
 }
 
 }  // namespace pajamas

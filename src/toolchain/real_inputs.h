@@ -1,8 +1,9 @@
-// Real inputs for proofs: pictures made into the tensors that the task would give the model. Also which input takes
-// pictures.
+// Real inputs for proofs: pictures made into the tensors that the task would give the model, and sounds in place of
+// random features. Also which input takes pictures.
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,5 +22,10 @@ const ImageInput* picture_input(const TaskFacts& facts) noexcept;
 std::vector<std::vector<Tensor>> read_real_inputs(const std::vector<std::filesystem::path>& images,
                                                   const TaskFacts& task, const std::string& part_name,
                                                   const Graph& graph);
+
+/// For the encoder of a speech model: replaces made-up features [chunks, bands, frames] by those of sounds like a voice
+/// (gliding harmonics in syllables, over noise), which the made-up numbers seed. Attention over features that no sound
+/// has turns on single roundings, so errors there would say nothing. Empty for every other part.
+std::function<void(std::vector<Tensor>&)> input_refinement(const TaskFacts& task, const std::string& part_name);
 
 }  // namespace pajamas

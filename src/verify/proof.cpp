@@ -93,6 +93,7 @@ std::vector<Case> reference_cases(const ProofRequest& request, const Runner& ref
       request.progress.check(kStep);
       request.progress.step(kStep, 0.1, "reference on generated inputs");
       InputCase input = make();
+      if (request.refine_inputs) request.refine_inputs(input.inputs);
       Case one{std::move(input.name), false, named(request.source.graph, std::move(input.inputs)), {}};
       try {
         one.expected = reference.run(one.inputs);
@@ -383,7 +384,7 @@ ProvenCandidate engine_candidate(Context& context, const Engine& engine, bool is
       return runner;
     };
   }
-  candidate.operator_class = OperatorClass::kNetwork;
+  candidate.operator_class = request.operator_class;
   if (is_quantised(request.lowered.graph)) candidate.operator_class = OperatorClass::kQuantised;
   run_candidate(
       context, [&] { return engine_runner(engine); }, with_outputs, candidate, is_exact ? 0.5 : 0.7);

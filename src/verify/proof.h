@@ -36,7 +36,12 @@ struct ProofRequest {
   Precision precision = Precision::kFp32;
   /// Sets of real inputs, each in the order of source.graph.required_inputs().
   std::vector<std::vector<Tensor>> real_inputs{};
+  /// Turns made-up inputs (in that order too) into ones that the task could give, for models whose errors on anything
+  /// else say nothing; may be empty.
+  std::function<void(std::vector<Tensor>&)> refine_inputs{};
   std::vector<ShapeProfile> profiles{};
+  /// What the outputs are, for the table of tolerances: kNetwork, or kStates.
+  OperatorClass operator_class = OperatorClass::kNetwork;
   /// Compare every value that survived the passes, not only the outputs. When an output is past tolerance, the first
   /// such value is looked for anyway.
   bool is_per_layer = false;

@@ -17,10 +17,11 @@ enum class OperatorClass {
   kReduction,    ///< Sums of many terms in any order (Conv, MatMul, ReduceMean, Softmax, LayerNormalization).
   kNetwork,      ///< A value inside or at the end of a model: the errors of everything before it.
   kLogits,       ///< Scores of a language model's vocabulary: one scale a model, and only their differences count.
+  kStates,       ///< Hidden states of a speech encoder: single tokens turn on single roundings, all others do not.
   kQuantised,    ///< The same in a model with QuantizeLinear: a hair's breadth moves a value to the next step.
 };
 
-/// "copy", "elementwise", "reduction", "network", "logits", "quantised".
+/// "copy", "elementwise", "reduction", "network", "logits", "states", "quantised".
 const char* to_string(OperatorClass operator_class) noexcept;
 
 struct Tolerance {
@@ -29,6 +30,7 @@ struct Tolerance {
   double group_rms_floor = 0;     ///< Absolute root mean square error that a channel group may always have.
   double min_cosine = -1;         ///< Least Comparison::cosine.
   double max_to_range = 0;        ///< Bound on max_abs / expected_max_abs; 0: none.
+  double p99_to_range = 0;        ///< Bound on p99_abs / expected_max_abs; 0: none.
   double integer_mismatches = 0;  ///< Share of integer elements that may differ.
   double row_tolerance = 0;       ///< compare_rows' tolerance.
   double unmatched_rows = 0;      ///< Share of rows that may find no partner.

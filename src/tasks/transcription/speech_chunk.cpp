@@ -39,6 +39,17 @@ std::vector<float> SpeechChunk::samples(const AudioWindow& window) const {
   return result;
 }
 
+SpeechChunk SpeechChunk::behind(double chunk_s) const {
+  auto skipped = static_cast<std::int64_t>(chunk_s * static_cast<double>(kSpeechRateHz));
+  SpeechChunk rest;
+  for (const SpeechSegment& piece : pieces) {
+    const std::int64_t length = piece.end - piece.begin;
+    if (skipped < length) rest.pieces.push_back({piece.begin + std::max<std::int64_t>(skipped, 0), piece.end});
+    skipped -= length;
+  }
+  return rest;
+}
+
 std::optional<SpeechChunk> ChunkJoiner::push(const SpeechSegment& segment) {
   std::optional<SpeechChunk> full;
   if (!chunk_.pieces.empty() && chunk_.num_samples() + segment.end - segment.begin > max_samples_) full = finish();

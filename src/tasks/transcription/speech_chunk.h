@@ -22,6 +22,8 @@ struct SpeechChunk {
   /// seam is the end of the piece before and not the beginning of the next.
   double source_time(double chunk_s, bool is_end) const;
   std::vector<float> samples(const AudioWindow& window) const;
+  /// What lies behind the second `chunk_s`.
+  SpeechChunk behind(double chunk_s) const;
 };
 
 /// Joins stretches of speech into chunks.

@@ -9,6 +9,8 @@ namespace {
 
 /// Less than this at the end of a signal holds no word.
 constexpr std::int64_t kMinSamples = kSpeechRateHz / 50;
+/// Speech behind a chunk's last segment that is transcribed by itself: longer than pads and the ends of words.
+constexpr double kMinRestS = 1.0;
 /// New audio between two partial texts.
 constexpr std::int64_t kPartialSamples = kSpeechRateHz;
 /// Kept before the place that the detector has reached, for the padding of segments it may still give.
@@ -127,14 +129,38 @@ class Run {
 
   /// Gives the seconds behind which the last chunk's next window begins.
   double transcribe(std::span<const SpeechChunk> chunks, bool is_cut) {
-    std::vector<ChunkAudio> audio;
-    for (const SpeechChunk& chunk : chunks) audio.push_back({chunk.samples(window_), is_cut});
-    find_language(audio.front());
-    const std::vector<ChunkText> texts =
-        parts_.chunks->transcribe(audio, language_, options_, num_chunks_, carried_, [this] { check(); });
-    num_chunks_ += chunks.size();
-    for (std::size_t i = 0; i < chunks.size() && !is_stopped_; ++i) emit(chunks[i], texts[i]);
-    return texts.back().next_begin_s;
+    struct Part {
+      std::size_t owner = 0;  ///< Of `chunks`.
+      SpeechChunk chunk;
+      ChunkText text;
+    };
+    std::vector<Part> parts;
+    for (std::size_t i = 0; i < chunks.size(); ++i) parts.push_back({i, chunks[i], {}});
+    std::size_t begin = 0;
+    while (begin < parts.size()) {
+      std::vector<ChunkAudio> audio;
+      for (std::size_t i = begin; i < parts.size(); ++i) audio.push_back({parts[i].chunk.samples(window_), is_cut});
+      find_language(audio.front());
+      std::vector<ChunkText> texts =
+          parts_.chunks->transcribe(audio, language_, options_, num_chunks_, carried_, [this] { check(); });
+      num_chunks_ += audio.size();
+      const std::size_t end = parts.size();
+      for (std::size_t i = begin; i < end; ++i) {
+        parts[i].text = std::move(texts[i - begin]);
+        if (parts_.detector == nullptr || parts[i].text.segments.empty()) continue;
+        // A text that ends before the speech does has left some out: that is heard again by itself.
+        const double heard_s = parts[i].text.segments.back().end_s;
+        if (parts[i].chunk.length_s() - heard_s < kMinRestS) continue;
+        parts.push_back({parts[i].owner, parts[i].chunk.behind(heard_s), {}});
+      }
+      begin = end;
+    }
+    std::stable_sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.owner < b.owner; });
+    for (const Part& part : parts) {
+      if (is_stopped_) break;
+      emit(part.chunk, part.text);
+    }
+    return parts.back().text.next_begin_s;
   }
 
   void emit(const SpeechChunk& chunk, const ChunkText& text) {

@@ -122,6 +122,16 @@ TEST(SpeechChunk, times_of_a_chunk_lie_in_its_pieces) {
   EXPECT_NEAR(chunk.source_time(9.0, true), 6.0, 1e-9);
 }
 
+TEST(SpeechChunk, the_rest_of_a_chunk_keeps_its_places) {
+  SpeechChunk chunk;
+  chunk.pieces = {{16000, 32000}, {64000, 96000}};
+  EXPECT_EQ(chunk.behind(0).pieces, chunk.pieces);
+  EXPECT_THAT(chunk.behind(0.5).pieces, ElementsAre(SpeechSegment{24000, 32000}, SpeechSegment{64000, 96000}));
+  EXPECT_THAT(chunk.behind(1.0).pieces, ElementsAre(SpeechSegment{64000, 96000}));
+  EXPECT_THAT(chunk.behind(2.5).pieces, ElementsAre(SpeechSegment{88000, 96000}));
+  EXPECT_TRUE(chunk.behind(3.0).pieces.empty());
+}
+
 TEST(SpeechChunk, joined_speech_never_exceeds_the_limit) {
   std::mt19937 random(1);
   ChunkJoiner joiner(480000);
