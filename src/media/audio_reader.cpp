@@ -33,6 +33,9 @@ constexpr std::int64_t kMaxBlockSamples = 1 << 20;
 /// What a file may lack of the length its header announces before that is worth a warning: encoders pad and round.
 constexpr double kToleratedShortageSeconds = 0.1;
 
+/// Longer announcements, 500 years at 16 kHz, are none.
+constexpr std::int64_t kMaxFrames = std::int64_t{1} << 48;
+
 std::string reason(int error) { return std::generic_category().message(error); }
 
 std::string seconds_text(double seconds) {
@@ -130,17 +133,42 @@ AnnouncedWav announced_wav(int descriptor) {
   return result;
 }
 
+/// What can be made of an announced length when less came.
+enum class Announcement {
+  kExact,
+  kEstimate,     ///< MP3: from the first frames where no header says it.
+  kMeansNothing  ///< Of ffmpeg: that of the longest stream of the file.
+};
+
 /// A source together with how many frames its header announced, when that is more exact than what the source knows.
 struct OpenedSource {
   std::unique_ptr<AudioSource> source;
   std::optional<std::int64_t> num_announced_frames;
-  bool is_announcement_exact = false;  ///< Else a shortage means nothing: MP3 and others estimate.
+  Announcement announcement = Announcement::kExact;
 };
 
-OpenedSource opened(std::unique_ptr<AudioSource> source, bool is_exact) {
+OpenedSource opened(std::unique_ptr<AudioSource> source) {
   const std::optional<std::int64_t> num_frames = source->num_frames();
-  const bool is_estimate = source->format().name.find("MPEG") != std::string::npos;
-  return {std::move(source), num_frames, is_exact && !is_estimate};
+  const bool is_mpeg = source->format().name.find("MPEG") != std::string::npos;
+  return {std::move(source), num_frames, is_mpeg ? Announcement::kEstimate : Announcement::kExact};
+}
+
+OpenedSource opened_with_ffmpeg(int descriptor, const AudioReaderOptions& options, const std::string& why_not) {
+  if (options.ffmpeg.empty()) {
+    throw Error(ErrorKind::kBadInput, "holds no audio that can be read: " + why_not, {},
+                "check that it is an audio file, and whole");
+  }
+  OpenedSource result = opened(open_with_ffmpeg(descriptor, options.ffmpeg, why_not, options.cancel));
+  result.announcement = Announcement::kMeansNothing;
+  return result;
+}
+
+/// libsndfile takes the length of a WAV file from what is there, without a word when the header says more.
+void announce(OpenedSource& opened_source, const WavHeader& header) {
+  if (!header.is_plain || !header.num_data_bytes) return;
+  opened_source.num_announced_frames =
+      static_cast<std::int64_t>(*header.num_data_bytes / (static_cast<std::uint64_t>(bytes_of(header.raw.encoding)) *
+                                                          static_cast<std::uint64_t>(header.raw.num_channels)));
 }
 
 /// A seekable file.
@@ -152,46 +180,35 @@ OpenedSource open_file(Descriptor file, const AudioReaderOptions& options) {
   if (options.raw) {
     const auto num_bytes = static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0));
     return opened(open_raw_stream(std::make_unique<DescriptorStream>(std::move(file), nullptr), *options.raw, num_bytes,
-                                  "raw samples"),
-                  true);
+                                  "raw samples"));
   }
-  // libsndfile takes the length of a WAV file from the file's size without a word when the header says more.
   const AnnouncedWav wav = announced_wav(file.get());
 #ifdef PAJAMAS_NO_AUDIO_LIBRARIES
   if (wav.header && wav.header->is_plain && wav.header->raw.sample_rate_hz > 0) {
     ::lseek(file.get(), static_cast<off_t>(wav.data_offset), SEEK_SET);
     return opened(open_raw_stream(std::make_unique<DescriptorStream>(std::move(file), nullptr), wav.header->raw,
-                                  wav.header->num_data_bytes, wav.header->name),
-                  true);
+                                  wav.header->num_data_bytes, wav.header->name));
   }
 #endif
   std::string why_not;
   try {
-    OpenedSource result = opened(open_sound_file(duplicate(file.get())), true);
-    if (wav.header && wav.header->is_plain && wav.header->num_data_bytes) {
-      result.num_announced_frames = static_cast<std::int64_t>(
-          *wav.header->num_data_bytes / (static_cast<std::uint64_t>(bytes_of(wav.header->raw.encoding)) *
-                                         static_cast<std::uint64_t>(wav.header->raw.num_channels)));
-    }
+    OpenedSource result = opened(open_sound_file(duplicate(file.get())));
+    if (wav.header) announce(result, *wav.header);
     return result;
   } catch (const Error& error) {
     why_not = error.message();
   }
-  if (options.ffmpeg.empty()) {
-    throw Error(ErrorKind::kBadInput, "holds no audio that can be read: " + why_not, {},
-                "check that it is an audio file, and whole");
-  }
-  return opened(open_with_ffmpeg(file.get(), options.ffmpeg, why_not, options.cancel), false);
+  return opened_with_ffmpeg(file.get(), options, why_not);
 }
 
 /// What can be read only once.
 OpenedSource open_pipe(std::unique_ptr<ByteStream> stream, const AudioReaderOptions& options) {
-  if (options.raw) return opened(open_raw_stream(std::move(stream), *options.raw, std::nullopt, "raw samples"), true);
+  if (options.raw) return opened(open_raw_stream(std::move(stream), *options.raw, std::nullopt, "raw samples"));
   std::vector<std::byte> consumed;
   const std::optional<WavHeader> header = read_wav_header(*stream, consumed);
   // A rate of zero is left to libsndfile, which has a sentence for it.
   if (header && header->is_plain && header->raw.sample_rate_hz > 0) {
-    return opened(open_raw_stream(std::move(stream), header->raw, header->num_data_bytes, header->name), true);
+    return opened(open_raw_stream(std::move(stream), header->raw, header->num_data_bytes, header->name));
   }
   if (consumed.empty()) throw Error(ErrorKind::kBadInput, "is empty", {}, "give audio");
   return open_file(spool(consumed, stream.get()), options);
@@ -223,21 +240,21 @@ OpenedSource open_path(const std::filesystem::path& path, const AudioReaderOptio
 OpenedSource open_bytes(std::span<const std::byte> bytes, const AudioReaderOptions& options) {
   if (bytes.empty()) throw Error(ErrorKind::kBadInput, "the audio is empty", {}, "give audio");
   if (options.raw) {
-    return opened(open_raw_stream(std::make_unique<MemoryStream>(bytes), *options.raw, bytes.size(), "raw samples"),
-                  true);
+    return opened(open_raw_stream(std::make_unique<MemoryStream>(bytes), *options.raw, bytes.size(), "raw samples"));
   }
   std::string why_not;
   try {
-    return opened(open_sound_bytes(bytes), true);
+    OpenedSource result = opened(open_sound_bytes(bytes));
+    MemoryStream stream(bytes);
+    std::vector<std::byte> consumed;
+    if (const auto header = read_wav_header(stream, consumed)) announce(result, *header);
+    return result;
   } catch (const Error& error) {
     why_not = error.message();
   }
-  if (options.ffmpeg.empty()) {
-    throw Error(ErrorKind::kBadInput, "holds no audio that can be read: " + why_not, {},
-                "check that it is an audio file, and whole");
-  }
-  const Descriptor file = spool(bytes, nullptr);
-  return opened(open_with_ffmpeg(file.get(), options.ffmpeg, why_not, options.cancel), false);
+  // Without ffmpeg no copy is needed to say so.
+  const Descriptor file = options.ffmpeg.empty() ? Descriptor() : spool(bytes, nullptr);
+  return opened_with_ffmpeg(file.get(), options, why_not);
 }
 
 void require_options(const AudioReaderOptions& options) {
@@ -258,6 +275,7 @@ struct AudioReader::State {
     const std::int64_t block_frames =
         std::clamp<std::int64_t>(format.sample_rate_hz / kBlocksPerSecond, 1, kMaxBlockSamples / format.num_channels);
     interleaved.resize(static_cast<std::size_t>(block_frames * format.num_channels));
+    if (source.num_announced_frames.value_or(0) > kMaxFrames) source.num_announced_frames.reset();
     if (source.num_announced_frames) {
       num_samples = AudioResampler::num_output_samples(*source.num_announced_frames, format.sample_rate_hz,
                                                        options.sample_rate_hz);
@@ -322,11 +340,15 @@ struct AudioReader::State {
 
   void describe_end() {
     warning = source.source->complaint();
-    if (!source.num_announced_frames || !source.is_announcement_exact) return;
-    const std::int64_t shortage = *source.num_announced_frames - num_frames_read;
-    if (static_cast<double>(shortage) / format.sample_rate_hz <= kToleratedShortageSeconds) return;
-    warning = "ends after " + seconds_text(seconds_read()) + " though its header announces " +
-              seconds_text(static_cast<double>(*source.num_announced_frames) / format.sample_rate_hz) +
+    if (!source.num_announced_frames || source.announcement == Announcement::kMeansNothing) return;
+    const double expected_s = static_cast<double>(*source.num_announced_frames) / format.sample_rate_hz;
+    const double shortage_s = expected_s - seconds_read();
+    const bool is_exact = source.announcement == Announcement::kExact;
+    const double tolerance_s = is_exact ? kToleratedShortageSeconds : std::max(1.0, expected_s / 10);
+    if (shortage_s <= tolerance_s) return;
+    warning = "ends after " + seconds_text(seconds_read()) +
+              (is_exact ? " though its header announces " : " where its header lets expect ") +
+              seconds_text(expected_s) + (is_exact ? "" : ", so that it may have been cut off") +
               (warning.empty() ? "" : "; " + warning);
   }
 

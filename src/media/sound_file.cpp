@@ -93,6 +93,8 @@ class SoundFile final : public AudioSource {
     return std::clamp<sf_count_t>(got, 0, wanted);
   }
   std::string complaint() override {
+    // libsndfile knows the length of a whole OGG file from its last page.
+    if ((info_.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_OGG && !num_frames()) return "lacks its end: it was cut off";
     return ::sf_error(file_) != SF_ERR_NO_ERROR ? std::string("the decoder says: ") + ::sf_strerror(file_) : "";
   }
 

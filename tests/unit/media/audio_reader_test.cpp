@@ -250,6 +250,21 @@ TEST(AudioReader, ReadsAWavOfUnknownLengthFromAPipeWhileItArrives) {
   }
 }
 
+TEST(AudioReader, BelievesNoLengthBeyondAllTime) {
+  // RF64 has 64 bits for the length.
+  std::string bytes = read_file(data("rf64_mono_16000.wav"));
+  const std::size_t at = bytes.find("ds64");
+  ASSERT_NE(at, std::string::npos);
+  bytes.replace(at + 16, 8, std::string("\xF0\xFF\xFF\xFF\xFF\xFF\xFF\x7F", 8));
+  const test::TemporaryFolder folder;
+  const Pipe pipe(folder, {bytes});
+  AudioReaderOptions options = without_ffmpeg();
+  options.sample_rate_hz = 48000;
+  AudioReader reader(pipe.path(), options);
+  EXPECT_FALSE(reader.num_samples().has_value());
+  EXPECT_EQ(read_all(reader).size(), 9600U);
+}
+
 TEST(AudioReader, ReadsStandardInput) {
   const int saved = ::dup(STDIN_FILENO);
   const int file = ::open(data("stereo_44100.flac").c_str(), O_RDONLY);
@@ -301,6 +316,10 @@ TEST(AudioReader, GivesWhatIsThereOfTruncatedFilesAndSaysWhatIsMissing) {
   check(folder / "cut.wav");
   const Pipe pipe(folder, {bytes.substr(0, 44 + 24001)});
   check(pipe.path());
+  const std::string cut_bytes = bytes.substr(0, 44 + 24001);
+  AudioReader cut_memory(bytes_of(cut_bytes), without_ffmpeg());
+  EXPECT_EQ(read_all(cut_memory).size(), 12000U);
+  EXPECT_THAT(cut_memory.warning(), HasSubstr("2.000 s"));
 
   AudioWriter writer(folder / "whole.flac", AudioFileFormat::kFlacInt16, 16000);
   std::vector<float> noise(64000);
@@ -320,12 +339,18 @@ TEST(AudioReader, GivesWhatIsThereOfTruncatedFilesAndSaysWhatIsMissing) {
   EXPECT_THAT(reader.warning(), HasSubstr("4.000 s"));
   for (std::size_t i = 0; i < 27000; ++i) ASSERT_NEAR(all[i], noise[i], 1e-4) << i;
 
+  // MP3 gives the frames that are whole; it does not know how many there should be.
+  const std::string mp3 = read_file(data("stereo_44100.mp3"));
+  const std::string part = mp3.substr(0, mp3.size() * 3 / 4);
+  AudioReader cut_mp3(bytes_of(part), without_ffmpeg());
+  EXPECT_GT(read_all(cut_mp3).size(), 500U);
+
   // Every shorter beginning ends in samples or an error.
   for (std::size_t size = 0; size < 200; ++size) {
     for (const std::string& whole : {bytes, flac}) {
       try {
-        const std::string part = whole.substr(0, size);
-        AudioReader cut(bytes_of(part), without_ffmpeg());
+        const std::string beginning = whole.substr(0, size);
+        AudioReader cut(bytes_of(beginning), without_ffmpeg());
         read_all(cut);
       } catch (const Error& error) {
         EXPECT_EQ(error.kind(), ErrorKind::kBadInput) << size;
