@@ -218,7 +218,7 @@ std::vector<std::string> add_transcription_options(CLI::App& app, TranscriptionR
   app.add_flag(named("--carry"), options.is_text_carried, "Transcription: tell each chunk the text before it");
   app.add_option(named("--initial-prompt"), options.initial_prompt, "Transcription: text before the first chunk");
   app.add_option(named("--hot-words"), options.hot_words, "Transcription: words to expect");
-  app.add_option(named("--batch"), options.batch_size, "Transcription: chunks decoded together (default 4)")
+  app.add_option(named("--batch"), options.batch_size, "Transcription: chunks decoded together (default 1)")
       ->check(CLI::Range(1, 64));
   return names;
 }

@@ -24,7 +24,7 @@ struct TranscriptionRunOptions {
   bool is_streamed = false;
   bool is_text_carried = false;
   std::string initial_prompt, hot_words;
-  int batch_size = 4;
+  int batch_size = 1;
   bool is_exact_fp32 = false;
   int num_threads = 0;
   long time_limit_s = kTimeLimitSeconds;

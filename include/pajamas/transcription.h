@@ -59,7 +59,8 @@ struct TranscriptionOptions {
   double max_compression_ratio = 2.4;      ///< A text that compresses better repeats itself: next temperature.
   double min_mean_logprob = -1.0;          ///< A text less likely than this: next temperature.
   double max_no_speech_probability = 0.6;  ///< Above it, and unlikely: silence.
-  int batch_size = 4;                      ///< Chunks decoded together where they do not depend on each other; 1..64.
+  int batch_size = 1;  ///< Chunks decoded together where they do not depend on each other; 1..64. More is a
+                       ///< little faster and takes 90 MB each with Whisper base.
   std::uint64_t seed = 0;
   /// Called, while audio arrives, with the text so far of speech that is not final yet; about once a second of audio.
   /// With a voice detector only. What is final is the same with and without it.
