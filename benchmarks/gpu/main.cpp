@@ -10,6 +10,7 @@
 #include "base/json_writer.h"
 #include "bench/environment.h"
 #include "bench_model.h"
+#include "bench_pictures.h"
 #include "pajamas/error.h"
 
 namespace {
@@ -38,7 +39,7 @@ void print_steps(const nlohmann::json& layers, std::size_t max_rows) {
 }
 
 nlohmann::json bench_one(const std::filesystem::path& path, std::int64_t batch, const Options& options,
-                         std::size_t max_rows) {
+                         const PictureOptions* pictures, std::size_t max_rows) {
   nlohmann::json report = {
       {"model", path.stem().string()}, {"batch", batch}, {"precision", to_string(options.precision)}};
   try {
@@ -78,6 +79,10 @@ nlohmann::json bench_one(const std::filesystem::path& path, std::int64_t batch, 
                                report["streams"]["one_per_s"].get<double>(), report["streams"]["ratio"].get<double>());
     }
     if (report.contains("growth")) std::cout << "    memory growth: " << report["growth"].dump() << '\n';
+    if (pictures != nullptr) {
+      report["pictures"] = measure_pictures(prepared, *pictures);
+      print_pictures(report["pictures"]);
+    }
   } catch (const Error& failure) {
     report["error"] = failure.what();
     std::cout << fmt::format("{} batch {} {}: NO FIGURE: {}\n", path.stem().string(), batch,
@@ -114,6 +119,13 @@ int main(int argc, char** argv) {
   app.add_option("--streams", options.num_streams, "Also the throughput of so many sessions at once");
   app.add_option("--runs", options.num_growth_runs, "Also the growth of memory over so many runs");
   app.add_option("--reload", options.num_reloads, "Also the growth of memory over so many loads");
+  bool has_pictures = false;
+  PictureOptions pictures;
+  app.add_flag("--pictures", has_pictures, "Also from picture bytes to boxes (YOLO), and its kernels alone");
+  app.add_option("--picture", pictures.file, "Picture to take for --pictures; default: made ones")
+      ->check(CLI::ExistingFile);
+  app.add_option("--picture-runs", pictures.num_runs, "Measured pictures (default 500)")
+      ->check(CLI::Range(50, 1000000));
   app.add_option("--rows", max_rows, "Steps to print, slowest first (default 12)");
   app.add_option("--json", json_path, "File for the whole report");
   CLI11_PARSE(app, argc, argv);
@@ -129,10 +141,14 @@ int main(int argc, char** argv) {
                              {"device", to_json(cuda::environment_of(*device))},
                              {"interface", interface_type},
                              {"results", nlohmann::json::array()}};
+    if (has_pictures) {
+      report["frame_kernels"] = measure_frame_kernels(pictures, options.num_replays);
+      print_frame_kernels(report["frame_kernels"]);
+    }
     bool is_complete = true;
     for (const std::filesystem::path& model : models) {
       for (const std::int64_t batch : batches) {
-        report["results"].push_back(bench_one(model, batch, options, max_rows));
+        report["results"].push_back(bench_one(model, batch, options, has_pictures ? &pictures : nullptr, max_rows));
         is_complete = is_complete && !report["results"].back().contains("error");
         // After each: a run that is cut off leaves what it has.
         if (!json_path.empty()) std::ofstream(json_path) << json_text(report, 1) << '\n';
