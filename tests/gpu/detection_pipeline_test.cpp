@@ -103,7 +103,7 @@ std::vector<std::byte> turned_jpeg(const Image& image, int orientation, int qual
                                    1,    18,   0, 3,  0,   0,   0,   1,   0, static_cast<unsigned char>(orientation),
                                    0,    0,    0, 0,  0,   0};
   const auto* begin = reinterpret_cast<const std::byte*>(segment);
-  bytes.insert(bytes.begin() + 2, begin, begin + sizeof(segment));
+  bytes.insert(bytes.begin() + 20, begin, begin + sizeof(segment));  // Behind the JFIF segment.
   return bytes;
 }
 
@@ -146,7 +146,7 @@ std::vector<std::shared_ptr<const cuda::JpegService>> jpeg_services() {
 Image decoded_on_gpu(const std::shared_ptr<const cuda::JpegService>& service, std::span<const std::byte> jpeg) {
   const auto header = read_jpeg_header(jpeg);
   const std::size_t row = static_cast<std::size_t>(header->width_px) * 3;
-  const std::size_t pitch = row + 7;
+  const std::size_t pitch = (row + 511) / 256 * 256;  // As the pipeline's, and a little apart.
   const cuda::DeviceMemory memory(pitch * static_cast<std::size_t>(header->height_px));
   cuda::JpegDecoder decoder(service);
   if (!decoder.decode(jpeg, memory.data(), pitch, nullptr)) {
