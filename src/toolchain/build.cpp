@@ -1,6 +1,7 @@
 // The build pipeline. See build.h.
 #include "toolchain/build.h"
 
+#include <algorithm>
 #include <ctime>
 #include <map>
 #include <utility>
@@ -166,6 +167,8 @@ Proof prove_first_layers(LanguageProofInputs inputs, const ProvableLayers& layer
                          const BuildPlan& plan, const Progress& progress) {
   const Target& target = find_target(plan.target);
   const Model stored = first_layers(*inputs.stored, layers.num_provable, inputs.vocab_size);
+  std::erase_if(inputs.fixed_inputs,
+                [&](const auto& input) { return stored.graph.find_input(input.first) == nullptr; });
   inputs.vocab_size = std::min(inputs.vocab_size, kProofVocabulary);
   const LoweredModel lowered = lower(stored, target, plan, progress);
   // Never committed: it goes when this returns, or with the process that watches this one.
@@ -298,6 +301,19 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
   result.manifest.parts.push_back(std::move(described));
 }
 
+/// Targets that write weights into files of their own leave those that were made for them unused.
+void remove_unlisted(const StoredParts& stored_parts, const Manifest& manifest, const fs::path& folder) {
+  for (const auto& stored : stored_parts) {
+    if (stored.second.weights.file == nullptr) continue;
+    const std::string name = stored.second.weights.file->path().filename().string();
+    const bool is_listed = std::any_of(manifest.parts.begin(), manifest.parts.end(), [&](const ManifestPart& part) {
+      return std::any_of(part.files.begin(), part.files.end(),
+                         [&](const BundleFile& file) { return file.name == name; });
+    });
+    if (!is_listed) fs::remove(folder / name);
+  }
+}
+
 /// Where a large file may lie for the time of a build: beside the bundle, as far as that folder is there already.
 fs::path scratch_directory(const BuildRequest& request) {
   fs::path folder = fs::absolute(request.output.value_or(fs::path("bundle"))).lexically_normal().parent_path();
@@ -347,6 +363,7 @@ BuildResult build_resolved(const BuildRequest& request, const BuildPlan& plan) {
         throw error.with_context(where);
       }
     }
+    remove_unlisted(stored_parts, manifest, staged.path());
     for (const ImportedFile& file : imported.files) {
       const auto mapped = file.path.empty() ? nullptr : MappedFile::open(file.path);
       write_file(staged.path() / file.name, mapped ? mapped->bytes() : std::as_bytes(std::span(file.contents)));

@@ -342,7 +342,9 @@ ProvableLayers provable_layers(const Graph& graph, const BuildPlan& plan) {
   std::uint64_t in_layers = 0;
   std::int64_t hidden_dim = 1;
   for (const Initializer& initializer : graph.initializers) {
-    if (initializer.tensor.shape().rank() >= 2 && initializer.name.starts_with("model.layers.")) {
+    const bool is_in_layer =
+        initializer.name.starts_with("model.layers.") || initializer.name.starts_with("model.decoder.layers.");
+    if (initializer.tensor.shape().rank() >= 2 && is_in_layer) {
       in_layers += static_cast<std::uint64_t>(initializer.tensor.num_elements());
       if (initializer.name.ends_with("q_proj.weight")) hidden_dim = initializer.tensor.shape()[1];
     }
@@ -378,10 +380,14 @@ Model first_layers(const Model& model, std::int64_t num_layers, std::int64_t voc
   }
   // What enters the first layer that goes is what its norm takes; the rows wanted are gathered from what leaves the
   // last.
-  const std::string norm_weight = "model.layers." + std::to_string(num_layers) + ".input_layernorm.weight";
+  const std::string number = std::to_string(num_layers);
+  const std::string norm_weight = "model.layers." + number + ".input_layernorm.weight";
+  const std::string whisper_norm_weight = "model.decoder.layers." + number + ".self_attn_layer_norm.weight";
   std::string stream;
   for (const Node& node : graph.nodes) {
-    if (node.is("RMSNormalization") && node.inputs.size() > 1 && node.inputs[1] == norm_weight) stream = node.inputs[0];
+    if (!node.is("RMSNormalization") && !node.is("LayerNormalization")) continue;
+    if (node.inputs.size() < 2) continue;
+    if (node.inputs[1] == norm_weight || node.inputs[1] == whisper_norm_weight) stream = node.inputs[0];
   }
   Node* rows = nullptr;
   for (Node& node : graph.nodes) {
@@ -393,6 +399,10 @@ Model first_layers(const Model& model, std::int64_t num_layers, std::int64_t voc
   }
   rows->inputs[0] = stream;
   remove_dead_code(part);
+  // Cross attention of the layers that go.
+  std::set<std::string> used;
+  for (const Node& node : graph.nodes) used.insert(node.inputs.begin(), node.inputs.end());
+  std::erase_if(graph.inputs, [&](const ValueInfo& input) { return !used.contains(input.name); });
   return part;
 }
 

@@ -4,21 +4,28 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <numeric>
 
+#include "base/files.h"
 #include "graph/checker.h"
 #include "graph/interpreter.h"
 #include "graph/passes/expand_paged_attention.h"
 #include "graph/shape_inference.h"
 #include "io/onnx_writer.h"
 #include "io/safetensors.h"
+#include "media/audio_reader.h"
+#include "media/log_mel.h"
 #include "models/model_definition.h"
+#include "models/whisper/whisper_facts.h"
+#include "models/whisper/whisper_tokenizer.h"
 #include "support/temporary_folder.h"
 #include "targets/registry.h"
 #include "toolchain/build.h"
 #include "toolchain/import.h"
+#include "verify/input_cases.h"
 #include "verify/onnxruntime_reference.h"
 
 namespace pajamas {
@@ -308,6 +315,228 @@ TEST_P(WhisperTest, EveryTensorIsUsedAsItIsStored) {
 
 INSTANTIATE_TEST_SUITE_P(Whisper, WhisperTest, testing::Values("tiny", "tiny_half"),
                          [](const auto& param_info) { return std::string(param_info.param); });
+
+/// The checkpoint tiny_half in the other containers (tools/goldens/make_checkpoint_containers.py).
+struct ContainerCase {
+  const char* name;
+  const char* path;
+  const char* format;
+  bool is_quantised = false;
+};
+
+void PrintTo(const ContainerCase& container, std::ostream* out) { *out << container.path; }
+
+class WhisperContainerTest : public testing::TestWithParam<ContainerCase> {
+ protected:
+  ImportedModel import() const {
+    ImportHints hints;
+    // These containers know published vocabularies only, and the tiny one is none.
+    if (!std::string(GetParam().format).starts_with("ct")) hints.tokenizer = folder_of("tiny_half") / "tokenizer.json";
+    return import_model(folder_of("containers") / GetParam().path, hints);
+  }
+};
+
+TEST_P(WhisperContainerTest, GraphsAreThoseOfTheHuggingFaceFolder) {
+  testing::internal::CaptureStderr();
+  const ImportedModel imported = import();
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, testing::Not(testing::HasSubstr("are not part of"))) << log;
+  EXPECT_EQ(imported.format, GetParam().format);
+  EXPECT_EQ(imported.family, "whisper");
+  const ImportedModel source = import_model(folder_of("tiny_half"), {});
+  const WhisperFacts& facts = imported.task.transcription->whisper.value();
+  const WhisperFacts& wanted = source.task.transcription->whisper.value();
+  EXPECT_EQ(facts.vocab_size, wanted.vocab_size);
+  EXPECT_EQ(facts.num_mels, wanted.num_mels);
+  EXPECT_EQ(facts.context_length, wanted.context_length);
+  EXPECT_EQ(facts.tokens.end_of_text, wanted.tokens.end_of_text);
+  EXPECT_EQ(facts.tokens.first_timestamp, wanted.tokens.first_timestamp);
+  EXPECT_FALSE(facts.alignment_heads.empty());
+  for (std::size_t part = 0; part < 2; ++part) {
+    const Graph& graph = imported.parts.at(part).model.graph;
+    const Graph& expected = source.parts.at(part).model.graph;
+    if (GetParam().is_quantised) continue;
+    for (const Initializer& initializer : expected.initializers) {
+      const Initializer* found = graph.find_initializer(initializer.name);
+      ASSERT_NE(found, nullptr) << initializer.name;
+      ASSERT_EQ(found->tensor.shape(), initializer.tensor.shape()) << initializer.name;
+      // whisper.cpp keeps positions in float32.
+      const Tensor actual =
+          found->tensor.dtype() == initializer.tensor.dtype() || initializer.tensor.dtype() != DType::kFloat16
+              ? found->tensor
+              : converted(found->tensor, DType::kFloat16);
+      const auto bytes = actual.bytes(), wanted_bytes = initializer.tensor.bytes();
+      EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), wanted_bytes.begin(), wanted_bytes.end())) << initializer.name;
+    }
+  }
+}
+
+TEST_P(WhisperContainerTest, QuantisedWeightsStayAsTheyAre) {
+  if (!GetParam().is_quantised) GTEST_SKIP() << "stored in half precision";
+  Model expanded = import().parts.at(1).model;
+  expand_paged_attention(expanded);
+  // Integers behind DequantizeLinear, not their values.
+  EXPECT_GT(std::count_if(expanded.graph.nodes.begin(), expanded.graph.nodes.end(),
+                          [](const Node& node) { return node.is("DequantizeLinear"); }),
+            10);
+  if (std::string(GetParam().format) != "ctranslate2") return;
+  // The same as the graph over the values that the integers stand for.
+  Model plain = import_model(folder_of("tiny_half"), {}).parts.at(1).model;
+  const Safetensors values = Safetensors::read(folder_of("containers") / "int8.safetensors");
+  for (Initializer& initializer : plain.graph.initializers) {
+    if (values.has(initializer.name)) initializer.tensor = values.tensor(initializer.name);
+  }
+  std::erase_if(plain.graph.nodes, [&](Node& node) {
+    if (!node.is("Cast") || !values.has(node.inputs[0])) return false;
+    for (Node& user : plain.graph.nodes) {
+      std::replace(user.inputs.begin(), user.inputs.end(), node.outputs[0], node.inputs[0]);
+    }
+    return true;
+  });
+  expand_paged_attention(plain);
+  const Safetensors golden = Safetensors::read(folder_of("tiny_half") / "golden.safetensors");
+  std::map<std::string, Tensor> inputs{{"input_ids", list(golden_ids(golden.tensor("input_ids"), 0, 0))},
+                                       {"position_ids", list(std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 6})},
+                                       {"logit_rows", list(std::vector<std::int64_t>{0, 6})}};
+  for (const std::string& name : golden.names()) {
+    if (name.starts_with("cross_")) inputs.emplace(name, rows_of(golden.tensor(name), 0, 1));
+  }
+  expect_near(run_graph(expanded, inputs).at("logits"), run_graph(plain, inputs).at("logits"), "logits");
+}
+
+INSTANTIATE_TEST_SUITE_P(Whisper, WhisperContainerTest,
+                         testing::Values(ContainerCase{"ct2_float16", "ct2_float16", "ctranslate2"},
+                                         ContainerCase{"ct2_int8", "ct2_int8", "ctranslate2", true},
+                                         ContainerCase{"openai", "openai.pt", "torch"},
+                                         ContainerCase{"ggml_float16", "ggml-float16.bin", "ggml"},
+                                         ContainerCase{"ggml_q8_0", "ggml-q8_0.bin", "ggml", true}),
+                         [](const auto& param_info) { return std::string(param_info.param.name); });
+
+TEST(WhisperContainerErrors, AVocabularyIsNeeded) {
+  const auto message = [](const char* path) {
+    try {
+      (void)import_model(folder_of("containers") / path, {});
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  EXPECT_THAT(message("openai.pt"), testing::HasSubstr("--tokenizer"));
+  EXPECT_THAT(message("ggml-float16.bin"), testing::HasSubstr("no published vocabulary"));
+}
+
+/// The published weights decode a recording as transformers does with them, token by token
+/// (tools/goldens/make_whisper_decode_golden.py).
+class WhisperDecodeTest : public testing::TestWithParam<const char*> {};
+
+std::vector<float> samples_of(const fs::path& path) {
+  AudioReader reader(path);
+  std::vector<float> samples, block(4096);
+  while (const std::size_t count = reader.read(block)) {
+    samples.insert(samples.end(), block.begin(), block.begin() + static_cast<std::ptrdiff_t>(count));
+  }
+  return samples;
+}
+
+TEST_P(WhisperDecodeTest, DecodesARecordingAsTransformersDoes) {
+  const fs::path checkpoint = fs::path(PAJAMAS_DEPS_DIR) / "models" / GetParam();
+  if (!fs::exists(checkpoint / "vocabulary.json") && !fs::exists(checkpoint / "vocabulary.txt")) {
+    GTEST_SKIP() << checkpoint << " is missing: run ./dev setup";
+  }
+  const std::string text = read_file(folder_of("decode.json"));
+  const nlohmann::json golden = nlohmann::json::parse(text);
+  const fs::path clip = fs::path("/usr/share/pocketsphinx/test/data/librivox") / golden.at("clip").get<std::string>();
+  if (!fs::exists(clip)) GTEST_SKIP() << "the recordings of pocketsphinx-testdata are missing: run ./dev setup";
+  if (cpu_targets().empty()) GTEST_SKIP() << "no target for it is built in";
+  const auto prompt = golden.at(GetParam()).at("prompt").get<std::vector<std::int64_t>>();
+  const auto expected = golden.at(GetParam()).at("tokens").get<std::vector<std::int64_t>>();
+
+  const ImportedModel imported = import_model(checkpoint, {});
+  const WhisperFacts& facts = imported.task.transcription->whisper.value();
+  EXPECT_EQ(facts.tokens.start_of_transcript, prompt.front());
+  EXPECT_EQ(facts.tokens.no_timestamps, prompt.back());
+  EXPECT_EQ(facts.languages.size(), prompt.size() == 4 ? 99U : 0U);
+  Tensor features(DType::kFloat32, Shape{1, facts.num_mels, 2 * facts.num_positions});
+  LogMel(static_cast<int>(facts.num_mels))
+      .compute(samples_of(clip), 2 * facts.num_positions, features.mutable_as<float>());
+  Runner encoder(*cpu_targets()[0], imported.parts[0].model, "encoder");
+  auto inputs = encoder.run({{"features", features}});
+  Runner decoder(*cpu_targets()[0], imported.parts[1].model, "decoder");
+  std::vector<std::int64_t> tokens, step = prompt;
+  for (std::int64_t past = 0; tokens.size() < expected.size();) {
+    const auto count = static_cast<std::int64_t>(step.size());
+    std::vector<std::int64_t> positions(step.size());
+    std::iota(positions.begin(), positions.end(), past);
+    std::vector<std::int32_t> blocks(static_cast<std::size_t>((past + count) / decoder.block_size() + 1));
+    std::iota(blocks.begin(), blocks.end(), 0);
+    inputs.insert_or_assign("input_ids", list(step));
+    inputs.insert_or_assign("position_ids", list(positions));
+    inputs.insert_or_assign("logit_rows", list(std::vector<std::int64_t>{count - 1}));
+    inputs.insert_or_assign("past_lens", list(std::vector<std::int32_t>{static_cast<std::int32_t>(past)}));
+    inputs.insert_or_assign("subsequence_begins", list(std::vector<std::int32_t>{0, static_cast<std::int32_t>(count)}));
+    inputs.insert_or_assign("block_indices", list(blocks));
+    inputs.insert_or_assign("block_indices_begins",
+                            list(std::vector<std::int32_t>{0, static_cast<std::int32_t>(blocks.size())}));
+    inputs.insert_or_assign("max_context_len", Tensor::scalar(static_cast<std::int32_t>(past + count)));
+    const Tensor logits = decoder.run(inputs).at("logits");
+    const auto values = logits.as<float>();
+    tokens.push_back(std::max_element(values.begin(), values.end()) - values.begin());
+    past += count;
+    step = {tokens.back()};
+  }
+  EXPECT_EQ(tokens, expected);
+  EXPECT_EQ(tokens.back(), facts.tokens.end_of_text);
+}
+
+INSTANTIATE_TEST_SUITE_P(Whisper, WhisperDecodeTest, testing::Values("whisper-base", "whisper-tiny.en"),
+                         [](const auto& param_info) {
+                           return std::string(param_info.param) == "whisper-base" ? "base" : "tiny_en";
+                         });
+
+/// Vocabularies without merges make the tokens that tokenizer.json makes.
+TEST(WhisperTokenizerTest, ListsOfTokensGiveTheIdsOfTokenizerJson) {
+  const fs::path models = fs::path(PAJAMAS_DEPS_DIR) / "models";
+  const fs::path assets = fs::path(PAJAMAS_DEPS_DIR) / "packages/openai-whisper/whisper/assets";
+  struct Case {
+    const char* model;
+    const char* list;
+    const char* tiktoken;
+    std::int64_t vocab_size;
+  };
+  for (const Case& one : {Case{"whisper-base", "vocabulary.json", "multilingual.tiktoken", 51865},
+                          Case{"whisper-tiny.en", "vocabulary.txt", "gpt2.tiktoken", 51864}}) {
+    if (!fs::exists(models / one.model / one.list) || !fs::exists(assets / one.tiktoken)) {
+      GTEST_SKIP() << (models / one.model) << " or " << assets << " is missing: run ./dev setup";
+    }
+    const Tokenizer published = Tokenizer::read(models / one.model);
+    const test::TemporaryFolder folder;
+    fs::copy(models / one.model / one.list, folder.path() / one.list);
+    const Tokenizer of_list = find_whisper_tokenizer(folder.path(), one.vocab_size, {}).value();
+    ImportHints hints;
+    hints.tokenizer = assets / one.tiktoken;
+    const Tokenizer of_ranks = find_whisper_tokenizer({}, one.vocab_size, hints).value();
+    EXPECT_EQ(of_ranks.vocab_size(), one.vocab_size);
+    EXPECT_EQ(of_list.vocab_size(), one.vocab_size);
+    EXPECT_EQ(of_ranks.find_token("<|nospeech|>"), one.vocab_size == 51865 ? 50362 : 50361);
+    for (const std::string text : {"Hello, world! It's 3.14 o'clock.", " and mister john dashwood had then leisure",
+                                   "Grüße aus Köln – 音声認識 \n\t 100 %", "", " ", "♪♪♪ (laughs)"}) {
+      const EncodeOptions plain{false, false};
+      const auto ids = published.encode(text, plain);
+      EXPECT_EQ(of_list.encode(text, plain), ids) << text;
+      EXPECT_EQ(of_ranks.encode(text, plain), ids) << text;
+      EXPECT_EQ(of_ranks.decode(ids), published.decode(ids)) << text;
+    }
+    // What nobody says, computed from the tokenizer, is what was published with the weights.
+    const ImportedModel imported = import_model(models / one.model, {});
+    WhisperConfig config;
+    config.vocab_size = one.vocab_size;
+    config.num_decoder_layers = 4;
+    config.num_decoder_heads = 6;
+    const WhisperFacts facts = whisper_facts_of(config, {}, of_ranks, "test");
+    EXPECT_EQ(facts.suppressed_token_ids, imported.task.transcription->whisper->suppressed_token_ids) << one.model;
+    EXPECT_EQ(facts.begin_suppressed_token_ids, imported.task.transcription->whisper->begin_suppressed_token_ids);
+  }
+}
 
 /// From checkpoint to a proven bundle, as stored and with int8 weights; the aligner shares the decoder's file.
 TEST(WhisperBundleTest, BuildsAndProves) {

@@ -20,6 +20,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from ctranslate2.converters import TransformersConverter
+from make_whisper_decode_golden import read_variables, state_of
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "tests/data/whisper/tiny_half"
@@ -56,15 +57,15 @@ def write_ctranslate2():
         (target / "config.json").write_text(json.dumps(settings, indent=1) + "\n")
 
 
-def write_int8(weights):
-    """Rows by 127 / largest magnitude, as CTranslate2's documentation of quantization says."""
-    tensors = {}
-    for name, tensor in weights.items():
-        is_quantised = tensor.dim() == 2 and "embed_positions" not in name
-        if is_quantised:
-            rows = tensor.float()
-            scale = 127 / rows.abs().amax(1, keepdim=True)
-            tensors[name] = torch.round(rows * scale) / scale
+def write_int8():
+    """Integers divided by the scales of their rows, as CTranslate2's documentation of quantization says."""
+    variables = read_variables(FOLDER / "ct2_int8/model.bin")
+    scaled = {}
+    for name, value in variables.items():
+        if name + "_scale" in variables:
+            scale = variables[name + "_scale"]
+            scaled[name] = value.astype(np.float32) / scale.reshape(-1, *[1] * (value.ndim - 1))
+    tensors = {name: tensor.contiguous() for name, tensor in state_of(scaled).items()}
     safetensors.torch.save_file(tensors, FOLDER / "int8.safetensors")
 
 
@@ -165,7 +166,7 @@ def main():
     weights = safetensors.torch.load_file(SOURCE / "model.safetensors")
     config = json.loads((SOURCE / "config.json").read_text())
     write_ctranslate2()
-    write_int8(weights)
+    write_int8()
     write_ggml(weights, write_openai(weights, config))
     write_seeds()
     versions = {"torch": torch.__version__, "ctranslate2": ctranslate2.__version__}

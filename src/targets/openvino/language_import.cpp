@@ -314,11 +314,11 @@ void turn_minimums_into_zero_points(const std::shared_ptr<ov::Model>& model) {
 
 }  // namespace
 
-std::int64_t num_table_rows(const ov::Model& model) {
+std::int64_t num_table_rows(const ov::Model& model, const std::string& input) {
   std::int64_t result = 0;
   for (const std::shared_ptr<ov::Node>& node : model.get_ordered_ops()) {
     const auto gather = std::dynamic_pointer_cast<ov::op::util::GatherBase>(node);
-    if (gather == nullptr || gather->get_input_tensor(1).get_names().count("input_ids") == 0) continue;
+    if (gather == nullptr || gather->get_input_tensor(1).get_names().count(input) == 0) continue;
     const ov::PartialShape& table = gather->get_input_partial_shape(0);
     if (table.rank().is_dynamic() || table.size() == 0 || table[0].is_dynamic()) continue;
     const std::int64_t num_rows = table[0].get_length();

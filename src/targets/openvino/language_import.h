@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <openvino/core/model.hpp>
+#include <string>
 
 #include "graph/graph.h"
 
@@ -17,7 +18,8 @@ namespace pajamas::openvino {
 /// are there. Throws what OpenVINO throws, and Error as insert_paged_attention().
 std::shared_ptr<ov::Model> read_language_model(const std::filesystem::path& path);
 
-/// Rows of the smallest table that `input_ids` index, so that ids can be checked; 0 when there is none.
-std::int64_t num_table_rows(const ov::Model& model);
+/// Rows of the smallest table that the input (`input_ids`, `position_ids`) indexes, so that its values can be checked;
+/// 0 when there is none.
+std::int64_t num_table_rows(const ov::Model& model, const std::string& input);
 
 }  // namespace pajamas::openvino

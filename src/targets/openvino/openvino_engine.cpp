@@ -32,7 +32,8 @@ OpenvinoEngine::OpenvinoEngine(Parts parts) : parts_(std::move(parts)) {
   std::set<std::size_t> cache_ports;
   for (const CachePlane& plane : caches->planes) cache_ports.insert(plane.port);
   if (!caches->planes.empty()) {
-    paged_inputs_.emplace(parts_.inputs, caches->layout.block_size_tokens, parts_.num_table_rows);
+    paged_inputs_.emplace(parts_.inputs, caches->layout.block_size_tokens, parts_.num_table_rows,
+                          parts_.num_position_rows);
     caches_ = std::move(caches);
   }
   for (std::size_t i = 0; i < input_ports.size(); ++i) {

@@ -30,7 +30,8 @@ class OpenvinoEngine final : public Engine, public std::enable_shared_from_this<
     std::vector<std::vector<ExtentRange>> input_ranges;  ///< Per input and axis.
     std::vector<TensorInfo> outputs;
     nlohmann::json description;
-    std::int64_t num_table_rows = 0;  ///< Language models: rows of the embedding table; 0: not known.
+    std::int64_t num_table_rows = 0;     ///< Language models: rows of the embedding table; 0: not known.
+    std::int64_t num_position_rows = 0;  ///< And of the table of positions; 0: there is none.
   };
   /// Throws Error{kInternal} when the compiled model's inputs and outputs are not those declared.
   explicit OpenvinoEngine(Parts parts);

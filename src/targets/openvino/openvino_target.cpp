@@ -469,7 +469,10 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
     const auto ranges = input_ranges(part.inputs, request.plan);
     const std::shared_ptr<ov::Model> model =
         read_engine_file(request.directory / engine_name, is_language, part.inputs, ranges, part.outputs);
-    if (is_language) part.facts["language"] = {{"num_table_rows", num_table_rows(*model)}};
+    if (is_language) {
+      part.facts["language"] = {{"num_table_rows", num_table_rows(*model, "input_ids")},
+                                {"num_position_rows", num_table_rows(*model, "position_ids")}};
+    }
     if (request.is_only_written) {
       log().info("{}: written without a trial compilation", request.part);
     } else if (is_language) {
@@ -484,11 +487,13 @@ CompiledPart OpenvinoTarget::compile(const CompileRequest& request) const {
     throw translate(exception, "OpenVINO could not compile the model", &request.model);
   }
   request.progress.check("compiling with OpenVINO");
-  if (!is_language) request.progress.step("Writing the compiled blob", -1, cache_name);
   std::string blob_fault;
-  // A blob would hold the weights a second time, and its inputs cannot be made up to prove it.
-  if (is_language) blob_fault = "a language model is compiled when it is loaded";
-  if (!is_language) try {
+  // A blob would hold the weights a second time, and the inputs of a language model cannot be made up to prove it.
+  if (is_language || request.weights != nullptr) {
+    blob_fault = "a model whose weights lie in a file of their own is compiled when it is loaded";
+  }
+  if (blob_fault.empty()) request.progress.step("Writing the compiled blob", -1, cache_name);
+  if (blob_fault.empty()) try {
       const std::filesystem::path path = request.directory / cache_name;
       export_blob(compiled, path);
       const auto mapped = MappedFile::open(path);
@@ -546,7 +551,10 @@ std::shared_ptr<const Engine> OpenvinoTarget::load(const LoadRequest& request) c
   parts.input_ranges = input_ranges(parts.inputs, request.plan);
   const auto language = request.facts.find("language");
   const bool is_language = language != request.facts.end();
-  if (is_language) parts.num_table_rows = language->value("num_table_rows", std::int64_t{0});
+  if (is_language) {
+    parts.num_table_rows = language->value("num_table_rows", std::int64_t{0});
+    parts.num_position_rows = language->value("num_position_rows", std::int64_t{0});
+  }
 
   const ov::AnyMap options = compile_options(precision, request.options.num_threads, request.options.is_exact_fp32);
   std::string loaded_from = "engine";

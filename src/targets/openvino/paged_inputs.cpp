@@ -52,8 +52,9 @@ void check_begins(std::span<const std::int32_t> begins, std::size_t count, std::
 }  // namespace
 
 PagedInputs::PagedInputs(const std::vector<TensorInfo>& inputs, std::int64_t block_size_tokens,
-                         std::int64_t num_table_rows)
+                         std::int64_t num_table_rows, std::int64_t num_position_rows)
     : input_ids_(need_input(inputs, "input_ids")),
+      position_ids_(find_input(inputs, "position_ids")),
       past_lens_(need_input(inputs, "past_lens")),
       subsequence_begins_(need_input(inputs, "subsequence_begins")),
       block_indices_(need_input(inputs, "block_indices")),
@@ -61,7 +62,8 @@ PagedInputs::PagedInputs(const std::vector<TensorInfo>& inputs, std::int64_t blo
       max_context_len_(need_input(inputs, "max_context_len")),
       logit_rows_(find_input(inputs, "logit_rows")),
       block_size_tokens_(block_size_tokens),
-      num_table_rows_(num_table_rows) {}
+      num_table_rows_(num_table_rows),
+      num_position_rows_(num_position_rows) {}
 
 void PagedInputs::check(const std::vector<TensorView>& inputs, std::int64_t num_blocks) const {
   const auto input_ids = inputs[input_ids_].as<std::int64_t>();
@@ -77,6 +79,13 @@ void PagedInputs::check(const std::vector<TensorView>& inputs, std::int64_t num_
     if (input_ids[i] < 0 || input_ids[i] >= num_table_rows_) {
       refuse("input_ids", "token " + std::to_string(i) + " has the id " + std::to_string(input_ids[i]) +
                               ", but the model knows 0 to " + std::to_string(num_table_rows_ - 1));
+    }
+  }
+  if (num_position_rows_ > 0 && position_ids_ < inputs.size()) {
+    for (const std::int64_t position : inputs[position_ids_].as<std::int64_t>()) {
+      if (position >= 0 && position < num_position_rows_) continue;
+      refuse("position_ids", "has the position " + std::to_string(position) + ", but the model knows 0 to " +
+                                 std::to_string(num_position_rows_ - 1));
     }
   }
   check_begins(subsequence_begins, num_sequences, num_tokens, false, "subsequence_begins", "tokens");
