@@ -279,6 +279,39 @@ TEST_P(WhisperTest, StepsWithTheCacheAreThoseOfTransformers) {
   }
 }
 
+TEST_P(WhisperTest, StepsThatDoNotFitAreRefused) {
+  if (cpu_targets().empty()) GTEST_SKIP() << "no target with a cache is built in";
+  Runner runner(*cpu_targets()[0], model("decoder"), "decoder");
+  const auto error = [&](std::int64_t num_chunks, std::int64_t num_tokens, std::int64_t first_position) {
+    auto inputs = cross(0, num_chunks);
+    std::vector<std::int64_t> positions(static_cast<std::size_t>(num_tokens));
+    std::iota(positions.begin(), positions.end(), first_position);
+    const auto count = static_cast<std::int32_t>(num_tokens);
+    inputs.insert({{"input_ids", list(std::vector<std::int64_t>(positions.size(), 3))},
+                   {"position_ids", list(positions)},
+                   {"logit_rows", list(std::vector<std::int64_t>{0})},
+                   {"past_lens", list(std::vector<std::int32_t>{0})},
+                   {"subsequence_begins", list(std::vector<std::int32_t>{0, count})},
+                   {"block_indices", list(std::vector<std::int32_t>{2})},
+                   {"block_indices_begins", list(std::vector<std::int32_t>{0, 1})},
+                   {"max_context_len", Tensor::scalar(count)}});
+    try {
+      (void)runner.run(inputs);
+    } catch (const Error& refused) {
+      EXPECT_EQ(refused.kind(), ErrorKind::kBadInput);
+      return std::string(refused.what());
+    }
+    return std::string("no error");
+  };
+  const std::int64_t context = imported_.task.transcription->whisper->context_length;
+  EXPECT_EQ(error(1, 3, context - 3), "no error");
+  EXPECT_THAT(error(1, 3, context - 2), testing::HasSubstr("has the position " + std::to_string(context)));
+  EXPECT_THAT(error(1, 3, -1), testing::HasSubstr("has the position -1"));
+  // Three tokens cannot be those of two chunks.
+  EXPECT_THAT(error(2, 3, 0), testing::HasSubstr("not equally many of each of 2 chunks"));
+  EXPECT_EQ(error(2, 4, 0), "no error");
+}
+
 TEST_P(WhisperTest, FactsAreThoseOfTheCheckpoint) {
   const TranscriptionFacts& task = imported_.task.transcription.value();
   const WhisperFacts& facts = task.whisper.value();

@@ -17,6 +17,15 @@ std::size_t find_input(const std::vector<TensorInfo>& inputs, std::string_view n
   return static_cast<std::size_t>(found - inputs.begin());
 }
 
+/// The first input whose rows are the chunks of a speech model.
+std::size_t find_chunks(const std::vector<TensorInfo>& inputs) {
+  const auto found = std::find_if(inputs.begin(), inputs.end(), [](const TensorInfo& info) {
+    const auto* name = info.shape.empty() ? nullptr : std::get_if<std::string>(&info.shape[0].value);
+    return name != nullptr && *name == "num_chunks";
+  });
+  return static_cast<std::size_t>(found - inputs.begin());
+}
+
 std::size_t need_input(const std::vector<TensorInfo>& inputs, std::string_view name) {
   const std::size_t index = find_input(inputs, name);
   if (index == inputs.size()) {
@@ -61,6 +70,7 @@ PagedInputs::PagedInputs(const std::vector<TensorInfo>& inputs, std::int64_t blo
       block_indices_begins_(need_input(inputs, "block_indices_begins")),
       max_context_len_(need_input(inputs, "max_context_len")),
       logit_rows_(find_input(inputs, "logit_rows")),
+      chunks_(find_chunks(inputs)),
       block_size_tokens_(block_size_tokens),
       num_table_rows_(num_table_rows),
       num_position_rows_(num_position_rows) {}
@@ -86,6 +96,14 @@ void PagedInputs::check(const std::vector<TensorView>& inputs, std::int64_t num_
       if (position >= 0 && position < num_position_rows_) continue;
       refuse("position_ids", "has the position " + std::to_string(position) + ", but the model knows 0 to " +
                                  std::to_string(num_position_rows_ - 1));
+    }
+  }
+  if (chunks_ < inputs.size()) {
+    // OpenVINO divides the tokens among the chunks, and takes what is left over from the memory behind them.
+    const std::int64_t num_chunks = inputs[chunks_].shape[0];
+    if (num_chunks < 1 || num_tokens % num_chunks != 0) {
+      refuse("input_ids", "has " + std::to_string(num_tokens) + " tokens, which are not equally many of each of " +
+                              std::to_string(num_chunks) + " chunks");
     }
   }
   check_begins(subsequence_begins, num_sequences, num_tokens, false, "subsequence_begins", "tokens");

@@ -30,6 +30,7 @@ class PagedInputs {
   std::size_t block_indices_begins_;
   std::size_t max_context_len_;
   std::size_t logit_rows_;  ///< Past the end: the model has none.
+  std::size_t chunks_;      ///< An input of one row a chunk (docs/audio.md); past the end: the model has none.
   std::int64_t block_size_tokens_;
   std::int64_t num_table_rows_;
   std::int64_t num_position_rows_;
