@@ -7,6 +7,7 @@
 
 #include "base/json_writer.h"
 #include "base/log.h"
+#include "pajamas/error.h"
 #include "supervise.h"
 
 namespace pajamas::cli {
@@ -26,6 +27,17 @@ void add_threads_option(CLI::App& app, int& num_threads) {
 void add_time_limit_option(CLI::App& app, long& seconds) {
   app.add_option("--time-limit", seconds, fmt::format("Seconds that one step may take (default {})", kTimeLimitSeconds))
       ->check(CLI::Range(1L, 1L << 30));
+}
+
+void require_task_option(const CLI::App& app, const std::string& task, const std::string& wanted_tasks,
+                         const std::vector<std::string>& names) {
+  if ((" or " + wanted_tasks + " or ").find(" or " + task + " or ") != std::string::npos) return;
+  for (const std::string& name : names) {
+    if (app.count(name) > 0) {
+      throw Error(ErrorKind::kUsage, name + " is for " + wanted_tasks + ", the bundle's task is " + task, {},
+                  "leave it out");
+    }
+  }
 }
 
 void Context::step(const std::string& name) const {

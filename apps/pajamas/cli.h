@@ -6,6 +6,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "base/cancel.h"
 
@@ -53,6 +54,11 @@ void add_threads_option(CLI::App& app, int& num_threads);
 
 /// Adds --time-limit, the seconds one step may take before supervise() ends it.
 void add_time_limit_option(CLI::App& app, long& seconds);
+
+/// Refuses options that the bundle's task has no use for: throws Error{kUsage} for the first of `names` that was given
+/// when `task` is none of `wanted_tasks`, which are separated by " or ".
+void require_task_option(const CLI::App& app, const std::string& task, const std::string& wanted_tasks,
+                         const std::vector<std::string>& names);
 
 /// Prints a JSON document to stdout.
 void print_json(const nlohmann::json& json);

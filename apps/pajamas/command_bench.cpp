@@ -111,18 +111,25 @@ int run_generation_bench(BenchOptions& options, Context& context) {
   return 0;
 }
 
-int run_bench(BenchOptions& options, Context& context) {
+int run_bench(BenchOptions& options, const CLI::App& app, Context& context) {
   BenchRequest& request = options.request;
   const std::string& peer = options.peer;
   if (!peer.empty() && peer != "onnxruntime") {
     throw Error(ErrorKind::kUsage, "unknown peer '" + peer + "'", "--peer", "the peer known here is onnxruntime");
+  }
+  const std::string task = Bundle::open(request.bundle).manifest().task.name;
+  const bool is_generation = task == "generation";
+  require_task_option(app, task, "generation",
+                      {"--concurrency", "--input", "--output", "--repeats", "--step-tokens", "--kv-precision"});
+  if (is_generation) {
+    require_task_option(app, task, "other tasks", {"--part", "--batch", "--seconds", "--peer", "--layers"});
   }
   if (const auto code =
           supervise(context, {"the measurement", request.bundle.string(), std::chrono::seconds(options.time_limit_s),
                               "run `pajamas verify` on the bundle, or build it again"})) {
     return *code;
   }
-  if (Bundle::open(request.bundle).manifest().task.generation) return run_generation_bench(options, context);
+  if (is_generation) return run_generation_bench(options, context);
   request.is_beside_onnxruntime = !peer.empty();
   request.progress = context.progress();
   const nlohmann::json report = bench_bundle(request);
@@ -167,7 +174,7 @@ Command add_bench_command(CLI::App& app, Context& context) {
   add_time_limit_option(*command, options->time_limit_s);
   add_threads_option(*command, options->request.num_threads);
   add_common_options(*command, context);
-  return {command, [options, &context] { return run_bench(*options, context); }};
+  return {command, [options, command, &context] { return run_bench(*options, *command, context); }};
 }
 
 }  // namespace pajamas::cli

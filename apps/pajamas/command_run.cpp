@@ -219,18 +219,6 @@ nlohmann::json run_embedding(const RunOptions& options, const Context& context) 
   return results;
 }
 
-/// Options that the bundle's task does not have are refused, not ignored. `wanted_tasks`: separated by " or ".
-void require_task_option(const CLI::App& app, const std::string& task, const std::string& wanted_tasks,
-                         const std::vector<std::string>& names) {
-  if ((" or " + wanted_tasks + " or ").find(" or " + task + " or ") != std::string::npos) return;
-  for (const std::string& name : names) {
-    if (app.count(name) > 0) {
-      throw Error(ErrorKind::kUsage, name + " is for " + wanted_tasks + ", the bundle's task is " + task, {},
-                  "leave it out");
-    }
-  }
-}
-
 /// Options that tasks share, as generation understands them.
 GenerationRunOptions generation_options(const RunOptions& options, const CLI::App& app) {
   if (!options.images.empty()) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <condition_variable>
 #include <iostream>
 #include <map>
@@ -76,6 +77,34 @@ class Outcomes {
   std::map<std::size_t, Outcome> done_;
 };
 
+/// The library's own reading takes "-1" for 2^64 - 1, and what is larger for that as well.
+std::string check_seed(const std::string& text) {
+  std::uint64_t seed = 0;
+  const char* const end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, seed);
+  return parsed.ec == std::errc() && parsed.ptr == end ? std::string() : "must be a whole number from 0 to 2^64 - 1";
+}
+
+/// The file or option that the answer's grammar is from; empty: there is none.
+std::string grammar_place(const GenerationRunOptions& options) {
+  if (!options.schema_path.empty()) return options.schema_path.string();
+  if (!options.grammar_path.empty()) return options.grammar_path.string();
+  return options.regex ? "--regex" : "";
+}
+
+/// What `submit` gives. Errors of the grammar get the place it is from.
+template <typename Submit>
+auto with_grammar_place(const std::string& place, const Submit& submit) {
+  try {
+    return submit();
+  } catch (const Error& error) {
+    for (const char* kind : {"JSON schema", "grammar", "regular expression"}) {
+      if (error.where().starts_with(kind)) throw error.with_context(place);
+    }
+    throw;
+  }
+}
+
 /// The error that a request ended with, if any.
 std::optional<Error> error_of(const GenerationResult& result) {
   for (const GenerationAnswer& answer : result.answers) {
@@ -97,15 +126,18 @@ int run_prompt(const GenerationRunOptions& options, Generator& generator, Contex
   std::atomic<std::int64_t> num_tokens{0};
   Outcomes outcomes;
   const bool wants_logprobs = has_logprobs(request);
-  const RequestId id = generator.submit(
-      std::move(request),
-      [&](const GenerationChunk& chunk) {
-        num_tokens += static_cast<std::int64_t>(chunk.tokens.size());
-        if (is_streamed && !chunk.text.empty()) write_out(is_terminal ? printable_answer(chunk.text) : chunk.text);
-      },
-      [&](const GenerationResult& result) {
-        outcomes.add(0, answer_json(result, wants_logprobs), error_of(result), result);
-      });
+  const auto submit = [&] {
+    return generator.submit(
+        std::move(request),
+        [&](const GenerationChunk& chunk) {
+          num_tokens += static_cast<std::int64_t>(chunk.tokens.size());
+          if (is_streamed && !chunk.text.empty()) write_out(is_terminal ? printable_answer(chunk.text) : chunk.text);
+        },
+        [&](const GenerationResult& result) {
+          outcomes.add(0, answer_json(result, wants_logprobs), error_of(result), result);
+        });
+  };
+  const RequestId id = with_grammar_place(grammar_place(options), submit);
   std::optional<Outcomes::Outcome> outcome;
   while (!(outcome = outcomes.take(0))) {
     if (context.cancel->is_cancelled()) {
@@ -251,8 +283,8 @@ GenerationRequest base_request(const GenerationRunOptions& options, const Sampli
     request.grammar = {OutputGrammar::Kind::kJsonSchema, read_file(options.schema_path, kMaxGrammarBytes)};
   } else if (!options.grammar_path.empty()) {
     request.grammar = {OutputGrammar::Kind::kEbnf, read_file(options.grammar_path, kMaxGrammarBytes)};
-  } else if (!options.regex.empty()) {
-    request.grammar = {OutputGrammar::Kind::kRegex, options.regex};
+  } else if (options.regex) {
+    request.grammar = {OutputGrammar::Kind::kRegex, *options.regex};
   }
   if (!options.tools_path.empty()) request.tools_json = read_file(options.tools_path, kMaxGrammarBytes);
   request.template_variables_json = options.template_variables;
@@ -284,7 +316,7 @@ std::vector<std::string> add_generation_options(CLI::App& app, GenerationRunOpti
   add("--frequency-penalty", options.frequency_penalty, "off the logit for each time the answer has the token");
   add("--presence-penalty", options.presence_penalty, "off the logit once the answer has the token");
   add("--penalty-window", options.penalty_window, "last tokens that count for penalties (default: all)");
-  add("--seed", options.seed, "seed of the draws (default 0)");
+  add("--seed", options.seed, "seed of the draws (default 0)")->check(CLI::Validator(check_seed, "0 to 2^64 - 1"));
   add("--logprobs", options.num_logprobs, "with --json or --prompts: this many best tokens at each place")
       ->check(CLI::Range(0, 100));
   add("--stop", options.stop, "a text that ends the answer; repeatable");

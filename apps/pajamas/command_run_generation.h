@@ -29,7 +29,8 @@ struct GenerationRunOptions {
   std::optional<std::uint64_t> seed;
   std::vector<std::string> stop;
   std::filesystem::path schema_path, grammar_path, tools_path;
-  std::string regex, template_variables;
+  std::optional<std::string> regex;
+  std::string template_variables;
   int num_answers = 1;
   bool is_exact_fp32 = false;
   std::string kv_precision = "auto";

@@ -52,7 +52,9 @@ int run_verify_text(VerifyOptions& options, const std::optional<std::filesystem:
   return 0;
 }
 
-int run_verify(VerifyOptions& options, Context& context) {
+int run_verify(VerifyOptions& options, const CLI::App& app, Context& context) {
+  const std::string task = Bundle::open(options.bundle).manifest().task.name;
+  if (task == "generation") require_task_option(app, task, "other tasks", {"--images", "--per-layer", "--seed"});
   if (const auto code =
           supervise(context, {"the comparison", options.bundle.string(), std::chrono::seconds(options.time_limit_s),
                               "build the bundle again from its model with the libraries of this machine"})) {
@@ -92,26 +94,31 @@ Command add_verify_command(CLI::App& app, Context& context) {
   command->add_option("--source", options->source, "The model (default: where it was read from at the build)");
   command->add_option("--images", options->prove.images, "Pictures to compare on, beside random inputs")
       ->delimiter(',');
-  command->add_option("--text", options->text.text,
-                      "Language models: measure perplexity on this text, and agreement with the source");
+  CLI::Option* text = command->add_option(
+      "--text", options->text.text, "Language models: measure perplexity on this text, and agreement with the source");
   command->add_option("--context", options->text.windows.context_tokens, "Tokens of a window of --text (default 512)")
+      ->needs(text)
       ->check(CLI::Range(2L, 1L << 24));
   options->text.windows.stride_tokens = 0;
   command
       ->add_option("--stride", options->text.windows.stride_tokens,
                    "Tokens between the windows of --text (default: half a window)")
+      ->needs(text)
       ->check(CLI::Range(1L, 1L << 24));
   command->add_option("--max-text-tokens", options->text.windows.max_tokens, "How much of --text (default: all)")
+      ->needs(text)
       ->check(CLI::Range(2L, 1L << 40));
-  command->add_flag("!--no-reference", options->text.has_reference, "Do not compare with the source on --text");
-  command->add_flag("--exact-fp32", options->text.is_exact_fp32, "The engine at float32, with --text");
-  command->add_option("--kv-precision", options->text.kv_precision, "auto, fp32, fp16 or uint8, with --text");
+  command->add_flag("!--no-reference", options->text.has_reference, "Do not compare with the source on --text")
+      ->needs(text);
+  command->add_flag("--exact-fp32", options->text.is_exact_fp32, "The engine at float32, with --text")->needs(text);
+  command->add_option("--kv-precision", options->text.kv_precision, "auto, fp32, fp16 or uint8, with --text")
+      ->needs(text);
   command->add_flag("--per-layer", options->prove.is_per_layer, "Compare inner values and name the first bad layer");
   command->add_option("--seed", options->prove.seed, "Seed of the random inputs (default 1)");
   add_time_limit_option(*command, options->time_limit_s);
   add_threads_option(*command, options->prove.num_threads);
   add_common_options(*command, context);
-  return {command, [options, &context] { return run_verify(*options, context); }};
+  return {command, [options, command, &context] { return run_verify(*options, *command, context); }};
 }
 
 }  // namespace pajamas::cli

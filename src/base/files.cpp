@@ -53,7 +53,7 @@ std::string reason(int error_number) { return std::generic_category().message(er
     case EROFS: remedy = "check the permissions" + elsewhere; break;
     case ENOSPC:
     case EDQUOT: remedy = "free some space" + elsewhere; break;
-    default: break;
+    default: remedy = "check the path" + elsewhere; break;
   }
   throw Error(ErrorKind::kBadInput, what + ": " + reason(error_number), path.string(), remedy);
 }

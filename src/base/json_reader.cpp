@@ -23,7 +23,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& where, int m
       is_in_string = true;
     } else if (c == '{' || c == '[') {
       if (++depth > max_depth) {
-        throw Error(ErrorKind::kBadInput, "is nested deeper than " + std::to_string(max_depth) + " levels", where);
+        throw Error(ErrorKind::kBadInput, "is nested deeper than " + std::to_string(max_depth) + " levels", where,
+                    "no file of this kind is: fetch or write it again");
       }
     } else if (c == '}' || c == ']') {
       --depth;
@@ -35,12 +36,15 @@ nlohmann::json parse_json(std::string_view text, const std::string& where, int m
     // The library's text begins with an identifier in brackets, which says nothing to a user.
     std::string reason = error.what();
     if (const auto end = reason.find("] "); end != std::string::npos) reason = reason.substr(end + 2);
-    throw Error(ErrorKind::kBadInput, "is not valid JSON: " + reason, where, "the file is damaged or incomplete");
+    throw Error(ErrorKind::kBadInput, "is not valid JSON: " + reason, where,
+                "correct it at that place; a file that was fetched or built is damaged: fetch or build it again");
   }
 }
 
 void JsonReader::fail(const std::string& message, const std::string& remedy) const {
-  throw Error(ErrorKind::kBadInput, message, path_.empty() ? where_ : where_ + ": " + path_, remedy);
+  throw Error(ErrorKind::kBadInput, message, path_.empty() ? where_ : where_ + ": " + path_,
+              remedy.empty() ? "correct it there; a file that was fetched or built is damaged: fetch or build it again"
+                             : remedy);
 }
 
 bool JsonReader::has(const char* key) const {

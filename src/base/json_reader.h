@@ -53,7 +53,7 @@ class JsonReader {
 
   const nlohmann::json& json() const { return *json_; }
   const std::string& where() const { return where_; }
-  /// Throws the error of this place with another text.
+  /// Throws the error of this place with another text. Without a remedy: to correct it, or to fetch the file again.
   [[noreturn]] void fail(const std::string& message, const std::string& remedy = {}) const;
 
  private:

@@ -16,6 +16,7 @@ namespace pajamas {
 namespace {
 
 constexpr std::string_view kMagic = "GGUF";
+constexpr const char* kFetchAgain = "fetch the file again";
 /// ggml's own limit is 4; the format says that it may grow.
 constexpr std::uint32_t kMaxRank = 8;
 /// The format's limit on keys. Tensor names are held to it too (ggml: 64).
@@ -156,7 +157,7 @@ class Cursor {
   std::size_t remaining() const { return bytes_.size() - position_; }
   std::span<const std::byte> since(std::size_t begin) const { return bytes_.subspan(begin, position_ - begin); }
   [[noreturn]] void fail(const std::string& message) const {
-    throw Error(ErrorKind::kBadInput, message + ": the file is damaged", where_, "fetch the file again");
+    throw Error(ErrorKind::kBadInput, message + ": the file is damaged", where_, kFetchAgain);
   }
 
  private:
@@ -164,6 +165,12 @@ class Cursor {
   const std::string& where_;
   std::size_t position_ = 0;
 };
+
+/// A name as messages show it. Names of damaged files are up to 64 KiB of anything.
+std::string shown(std::string_view name) {
+  constexpr std::size_t kMaxShown = 100;
+  return "'" + std::string(name.substr(0, kMaxShown)) + (name.size() > kMaxShown ? "...'" : "'");
+}
 
 /// Steps over strings without keeping anything of them. Not Cursor::text, whose messages cost more than the walk.
 void skip_strings(Cursor& cursor, std::uint64_t count, const std::string& what) {
@@ -206,7 +213,7 @@ void check_beginning(Cursor& cursor, std::string_view magic, const std::string& 
     const bool is_older = magic == "lmgg" || magic == "tjgg" || magic == "fmgg" || magic == "algg";
     throw Error(is_older ? ErrorKind::kUnsupported : ErrorKind::kBadInput,
                 is_older ? "is a GGML file from before GGUF, which is not read" : "is no GGUF file", where,
-                is_older ? "convert it to GGUF with llama.cpp" : "");
+                is_older ? "convert it to GGUF with llama.cpp" : "give a GGUF file; one that should be is damaged");
   }
   const auto version = cursor.number<std::uint32_t>("the version");
   if (version == 2 || version == 3) return;
@@ -215,15 +222,16 @@ void check_beginning(Cursor& cursor, std::string_view magic, const std::string& 
     throw Error(ErrorKind::kUnsupported, "is a big-endian GGUF file; little-endian ones are read", where,
                 "convert it again without --bigendian");
   }
-  throw Error(ErrorKind::kUnsupported, "is of GGUF version " + std::to_string(version) + "; versions 2 and 3 are read",
-              where, version == 1 ? "convert the model again with a newer llama.cpp" : "");
+  throw Error(
+      ErrorKind::kUnsupported, "is of GGUF version " + std::to_string(version) + "; versions 2 and 3 are read", where,
+      version == 1 ? "convert the model again with a newer llama.cpp" : "convert it to version 3, or fetch it again");
 }
 
 /// Name, shape and type of one tensor; the offset within the data comes back beside it.
 std::pair<GgufTensor, std::uint64_t> parse_tensor(Cursor& cursor, const std::string& where) {
   GgufTensor tensor;
   tensor.name = cursor.text("a tensor's name", kMaxNameBytes);
-  const std::string what = "tensor '" + tensor.name + "'";
+  const std::string what = "tensor " + shown(tensor.name);
   const auto rank = cursor.number<std::uint32_t>("the rank of " + what);
   if (rank > kMaxRank) {
     cursor.fail(what + " has " + std::to_string(rank) + " dimensions, at most " + std::to_string(kMaxRank) +
@@ -274,10 +282,11 @@ struct Gguf::Content {
   }
   [[noreturn]] void fail_type(std::string_view key, const Value& value, const char* wanted) const {
     throw Error(ErrorKind::kBadInput,
-                "key '" + std::string(key) + "' is of type " + value.type_name() + ", must be " + wanted, where);
+                "key '" + std::string(key) + "' is of type " + value.type_name() + ", must be " + wanted, where,
+                "fetch the file again, or convert the model again with llama.cpp");
   }
   [[noreturn]] void fail_range(std::string_view key) const {
-    throw Error(ErrorKind::kBadInput, "key '" + std::string(key) + "' holds a number past 2^63", where);
+    throw Error(ErrorKind::kBadInput, "key '" + std::string(key) + "' holds a number past 2^63", where, kFetchAgain);
   }
 };
 
@@ -286,15 +295,16 @@ Gguf Gguf::parse(std::span<const std::byte> bytes, std::shared_ptr<const void> o
   content->where = where;
   content->owner = owner;
   Cursor cursor(bytes, where);
-  if (bytes.size() < kMagic.size()) throw Error(ErrorKind::kBadInput, "is too short for a GGUF file", where);
+  if (bytes.size() < kMagic.size())
+    throw Error(ErrorKind::kBadInput, "is too short for a GGUF file", where, kFetchAgain);
   const auto magic = cursor.take(kMagic.size(), "the magic number");
   check_beginning(cursor, {reinterpret_cast<const char*>(magic.data()), magic.size()}, where);
   const std::uint64_t num_tensors = cursor.count(kMinTensorBytes, "tensors");
   const std::uint64_t num_keys = cursor.count(kMinMetadataBytes, "metadata keys");
   for (std::uint64_t i = 0; i < num_keys; ++i) {
     const std::string key(cursor.text("a metadata key", kMaxNameBytes));
-    const Value value = parse_value(cursor, "key '" + key + "'");
-    if (!content->metadata.emplace(key, value).second) cursor.fail("key '" + key + "' is there twice");
+    const Value value = parse_value(cursor, "key " + shown(key));
+    if (!content->metadata.emplace(key, value).second) cursor.fail("key " + shown(key) + " is there twice");
   }
   cursor.check_count(num_tensors, kMinTensorBytes, "tensors");
 
@@ -311,7 +321,7 @@ Gguf Gguf::parse(std::span<const std::byte> bytes, std::shared_ptr<const void> o
   for (std::uint64_t i = 0; i < num_tensors; ++i) {
     auto [tensor, offset] = parse_tensor(cursor, where);
     if (!content->tensor_by_name.emplace(tensor.name, content->tensors.size()).second) {
-      cursor.fail("tensor '" + tensor.name + "' is there twice");
+      cursor.fail("tensor " + shown(tensor.name) + " is there twice");
     }
     tensor.owner = owner;
     content->tensors.push_back(std::move(tensor));
@@ -328,12 +338,12 @@ Gguf Gguf::parse(std::span<const std::byte> bytes, std::shared_ptr<const void> o
   std::vector<Extent> extents;
   for (std::size_t i = 0; i < content->tensors.size(); ++i) {
     GgufTensor& tensor = content->tensors[i];
-    const std::string what = "tensor '" + tensor.name + "'";
+    const std::string what = "tensor " + shown(tensor.name);
     std::uint64_t size = 0;
     try {
       size = bytes_of_tensor(tensor);
     } catch (const Error& error) {
-      throw Error(error.kind(), what + ": " + error.message(), where, error.remedy());
+      throw Error(error.kind(), what + ": " + error.message(), where, kFetchAgain);
     }
     if (offsets[i] % alignment != 0) {
       cursor.fail(what + " begins at byte " + std::to_string(offsets[i]) + " of the data, which is no multiple of " +
@@ -350,8 +360,8 @@ Gguf Gguf::parse(std::span<const std::byte> bytes, std::shared_ptr<const void> o
             [](const Extent& a, const Extent& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   for (std::size_t i = 1; i < extents.size(); ++i) {
     if (extents[i].begin < extents[i - 1].end) {
-      cursor.fail("tensors '" + content->tensors[extents[i - 1].tensor_index].name + "' and '" +
-                  content->tensors[extents[i].tensor_index].name + "' overlap");
+      cursor.fail("tensors " + shown(content->tensors[extents[i - 1].tensor_index].name) + " and " +
+                  shown(content->tensors[extents[i].tensor_index].name) + " overlap");
     }
   }
   return Gguf(std::move(content));
@@ -397,7 +407,8 @@ Gguf Gguf::read(const std::filesystem::path& path) {
     }
     for (const GgufTensor& tensor : split.content_->tensors) {
       if (!content->tensor_by_name.emplace(tensor.name, content->tensors.size()).second) {
-        throw Error(ErrorKind::kBadInput, "tensor '" + tensor.name + "' is in two splits", file.string());
+        throw Error(ErrorKind::kBadInput, "tensor " + shown(tensor.name) + " is in two splits", file.string(),
+                    "the splits belong to different models: fetch them again");
       }
       content->tensors.push_back(tensor);
     }
@@ -517,7 +528,9 @@ bool Gguf::is_array(std::string_view key) const {
 namespace {
 template <typename T>
 T required(std::optional<T> value, std::string_view key, const std::string& where) {
-  if (!value) throw Error(ErrorKind::kBadInput, "has no key '" + std::string(key) + "'", where);
+  if (!value)
+    throw Error(ErrorKind::kBadInput, "has no key '" + std::string(key) + "'", where,
+                "fetch the file again, or convert the model again with llama.cpp");
   return *std::move(value);
 }
 }  // namespace
@@ -534,7 +547,7 @@ bool Gguf::has_tensor(std::string_view name) const { return content_->tensor_by_
 const GgufTensor& Gguf::tensor(std::string_view name) const {
   const auto found = content_->tensor_by_name.find(name);
   if (found == content_->tensor_by_name.end()) {
-    throw Error(ErrorKind::kBadInput, "there is no tensor '" + std::string(name) + "'", where());
+    throw Error(ErrorKind::kBadInput, "there is no tensor '" + std::string(name) + "'", where(), kFetchAgain);
   }
   return content_->tensors[found->second];
 }

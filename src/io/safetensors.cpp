@@ -16,6 +16,7 @@ namespace pajamas {
 namespace {
 
 constexpr std::size_t kLengthBytes = 8;
+constexpr const char* kFetchAgain = "fetch the file again";
 /// Highest rank taken; ONNX runtimes stop at 8 to 32.
 constexpr std::size_t kMaxRank = 32;
 
@@ -54,28 +55,28 @@ DType parse_type(const JsonReader& json) {
 /// The header as JSON. A name that appears twice would silently shadow the first: refused while parsing.
 nlohmann::json parse_header(std::string_view text, const std::string& where) {
   if (text.empty() || text.front() != '{') {
-    throw Error(ErrorKind::kBadInput, "the header is no JSON object: the file is damaged or no safetensors file",
-                where);
+    throw Error(ErrorKind::kBadInput, "the header is no JSON object: the file is damaged or no safetensors file", where,
+                kFetchAgain);
   }
   std::vector<std::set<std::string>> keys;
   const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
     using Event = nlohmann::json::parse_event_t;
     // {name: {shape: []}} is as deep as a header goes.
-    if (depth > 4) throw Error(ErrorKind::kBadInput, "the header is nested too deep", where);
+    if (depth > 4) throw Error(ErrorKind::kBadInput, "the header is nested too deep", where, kFetchAgain);
     if (event == Event::object_start) {
       keys.emplace_back();
     } else if (event == Event::object_end) {
       keys.pop_back();
     } else if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second) {
-      throw Error(ErrorKind::kBadInput, "the header names '" + parsed.get<std::string>() + "' twice", where);
+      throw Error(ErrorKind::kBadInput, "the header names '" + parsed.get<std::string>() + "' twice", where,
+                  kFetchAgain);
     }
     return true;
   };
   try {
     return nlohmann::json::parse(text, check);
   } catch (const nlohmann::json::exception&) {
-    throw Error(ErrorKind::kBadInput, "the header is no valid JSON: the file is damaged", where,
-                "fetch the file again");
+    throw Error(ErrorKind::kBadInput, "the header is no valid JSON: the file is damaged", where, kFetchAgain);
   }
 }
 
@@ -104,21 +105,20 @@ Safetensors Safetensors::parse(std::span<const std::byte> bytes, const std::shar
                                const std::string& where) {
   if (bytes.size() < kLengthBytes) {
     throw Error(ErrorKind::kBadInput,
-                "is too short for a safetensors file (" + std::to_string(bytes.size()) + " bytes)", where,
-                "fetch the file again");
+                "is too short for a safetensors file (" + std::to_string(bytes.size()) + " bytes)", where, kFetchAgain);
   }
   const std::uint64_t header_bytes = read_little_endian(bytes);
   if (header_bytes > kMaxSafetensorsHeaderBytes) {
     throw Error(ErrorKind::kBadInput,
                 "announces a header of " + std::to_string(header_bytes) + " bytes, at most " +
                     std::to_string(kMaxSafetensorsHeaderBytes) + " are read: damaged, or no safetensors file",
-                where);
+                where, kFetchAgain);
   }
   if (header_bytes > bytes.size() - kLengthBytes) {
     throw Error(ErrorKind::kBadInput,
                 "is truncated: the header alone needs " + std::to_string(header_bytes + kLengthBytes) +
                     " bytes, the file has " + std::to_string(bytes.size()),
-                where, "fetch the file again");
+                where, kFetchAgain);
   }
   const auto header_span = bytes.subspan(kLengthBytes, static_cast<std::size_t>(header_bytes));
   const std::string_view header(reinterpret_cast<const char*>(header_span.data()), header_span.size());
@@ -150,12 +150,13 @@ Safetensors Safetensors::parse(std::span<const std::byte> bytes, const std::shar
         throw Error(ErrorKind::kBadInput,
                     "lies at bytes " + std::to_string(begin) + " to " + std::to_string(end) +
                         " of the data, which has " + std::to_string(data.size()) + ": the file is truncated or damaged",
-                    "", "fetch the file again");
+                    "", kFetchAgain);
       }
       if (end - begin != size) {
-        throw Error(ErrorKind::kBadInput, std::string(to_string(entry.dtype)) + entry.shape.to_string() + " takes " +
-                                              std::to_string(size) + " bytes, but the header gives it " +
-                                              std::to_string(end - begin));
+        throw Error(ErrorKind::kBadInput,
+                    std::string(to_string(entry.dtype)) + entry.shape.to_string() + " takes " + std::to_string(size) +
+                        " bytes, but the header gives it " + std::to_string(end - begin),
+                    "", kFetchAgain);
       }
       entry.bytes = data.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(size));
       entry.owner = owner;
@@ -164,7 +165,8 @@ Safetensors Safetensors::parse(std::span<const std::byte> bytes, const std::shar
       extents.push_back({begin, end, &place->first});
     } catch (const Error& error) {
       if (!error.where().empty()) throw;  // names file and place already
-      throw Error(error.kind(), "tensor '" + name + "': " + error.message(), where, error.remedy());
+      throw Error(error.kind(), "tensor '" + name + "': " + error.message(), where,
+                  error.remedy().empty() ? kFetchAgain : error.remedy());
     }
   }
 
@@ -178,14 +180,14 @@ Safetensors Safetensors::parse(std::span<const std::byte> bytes, const std::shar
                   "tensor '" + *extent.name + "' " +
                       (extent.begin < position ? "overlaps another" : "leaves a hole before it") + " at byte " +
                       std::to_string(extent.begin) + " of the data",
-                  where);
+                  where, kFetchAgain);
     }
     position = extent.end;
   }
   if (position != data.size()) {
     throw Error(ErrorKind::kBadInput,
                 "has " + std::to_string(data.size() - position) + " bytes behind the last tensor: the file is damaged",
-                where);
+                where, kFetchAgain);
   }
   return result;
 }
@@ -219,7 +221,15 @@ Safetensors Safetensors::read_directory(const std::filesystem::path& directory) 
       value.fail("is '" + file + "', must be the plain name of a file in the same folder");
     }
     auto shard = shards.find(file);
-    if (shard == shards.end()) shard = shards.emplace(file, read(directory / file)).first;
+    if (shard == shards.end()) {
+      std::error_code ignored;
+      if (!std::filesystem::exists(directory / file, ignored)) {
+        throw Error(ErrorKind::kBadInput,
+                    "the shard '" + file + "', which holds tensor '" + name + "', is not in the folder", where,
+                    "fetch it, or the whole checkpoint, again");
+      }
+      shard = shards.emplace(file, read(directory / file)).first;
+    }
     if (!shard->second.has(name)) {
       throw Error(ErrorKind::kBadInput, "tensor '" + name + "' is not in the shard '" + file + "' where it should be",
                   where, "the shards belong to different checkpoints, or one is damaged: fetch them again");
@@ -230,7 +240,8 @@ Safetensors Safetensors::read_directory(const std::filesystem::path& directory) 
       const auto [place, is_new] = result.entries_.emplace(name, entry);
       if (!is_new) {
         throw Error(ErrorKind::kBadInput,
-                    "tensor '" + name + "' is in two shards: " + place->second.file + " and " + entry.file, where);
+                    "tensor '" + name + "' is in two shards: " + place->second.file + " and " + entry.file, where,
+                    "the shards belong to different checkpoints: fetch them again");
       }
     }
     for (auto& [key, text] : shard.metadata_) result.metadata_[key] = text;
@@ -240,7 +251,8 @@ Safetensors Safetensors::read_directory(const std::filesystem::path& directory) 
 
 const Safetensors::Entry& Safetensors::entry(const std::string& name) const {
   const auto found = entries_.find(name);
-  if (found == entries_.end()) throw Error(ErrorKind::kBadInput, "there is no tensor '" + name + "'", where_);
+  if (found == entries_.end())
+    throw Error(ErrorKind::kBadInput, "there is no tensor '" + name + "'", where_, kFetchAgain);
   return found->second;
 }
 

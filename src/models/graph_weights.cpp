@@ -1,6 +1,9 @@
 // Stored tensors into a graph. See graph_weights.h.
 #include "models/graph_weights.h"
 
+#include <charconv>
+#include <system_error>
+
 #include "graph/block_weight_nodes.h"
 #include "models/checkpoint.h"
 #include "pajamas/error.h"
@@ -80,6 +83,21 @@ std::vector<std::string> GraphWeights::unused() const {
     if (!used_.contains(name)) result.push_back(std::move(name));
   }
   return result;
+}
+
+void GraphWeights::refuse_layers_from(std::int64_t num_layers) const {
+  constexpr std::string_view kLayers = "model.layers.";
+  for (const std::string& name : unused()) {
+    if (!name.starts_with(kLayers)) continue;
+    std::int64_t layer = -1;
+    const char* const end = name.data() + name.size();
+    const auto parsed = std::from_chars(name.data() + kLayers.size(), end, layer);
+    if (parsed.ec != std::errc() || parsed.ptr == end || *parsed.ptr != '.' || layer < num_layers) continue;
+    throw Error(ErrorKind::kBadInput,
+                "tensor '" + name + "' belongs to a layer that the configuration does not have; it says " +
+                    std::to_string(num_layers),
+                source_.where(), kFetchAgain);
+  }
 }
 
 void GraphWeights::warn_unused(std::string_view family) const {

@@ -41,6 +41,9 @@ class GraphWeights {
   void ignore(const std::string& name) { used_.insert(name); }
   /// Tensors that were neither used nor ignored, in alphabetic order.
   std::vector<std::string> unused() const;
+  /// Throws Error{kBadInput} when unused() has "model.layers." past the configuration's: part of the model would be
+  /// left out.
+  void refuse_layers_from(std::int64_t num_layers) const;
   /// Logs unused(), if any, as a warning.
   void warn_unused(std::string_view family) const;
   const std::string& where() const { return source_.where(); }

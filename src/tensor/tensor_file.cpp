@@ -18,7 +18,7 @@ namespace {
 [[noreturn]] void fail(const std::filesystem::path& path, int error_number) {
   const bool is_full = error_number == ENOSPC || error_number == EDQUOT;
   throw Error(ErrorKind::kBadInput, "cannot write: " + std::generic_category().message(error_number), path.string(),
-              is_full ? "free some space, or choose another folder" : "");
+              is_full ? "free some space, or choose another folder" : "check the path, or choose another folder");
 }
 
 void write_all(int descriptor, const std::filesystem::path& path, std::span<const std::byte> bytes,
@@ -56,7 +56,9 @@ TensorFile TensorFile::create_unnamed(const std::filesystem::path& directory) {
   const int descriptor = ::mkostemp(name.data(), O_CLOEXEC);
   if (descriptor < 0) fail(directory, errno);
   ::unlink(name.c_str());
-  return {"/proc/self/fd/" + std::to_string(descriptor), descriptor};
+  TensorFile file("/proc/self/fd/" + std::to_string(descriptor), descriptor);
+  file.path_ = directory;  // What an error can name.
+  return file;
 }
 
 TensorFile::~TensorFile() {
@@ -87,7 +89,8 @@ Tensor TensorFile::append(const std::string& name, const Tensor& tensor) {
   entry.offset = size_bytes_ + padding;
   if (entry.size_bytes > kMaxTensorFileBytes || entry.offset > kMaxTensorFileBytes - entry.size_bytes) {
     throw Error(ErrorKind::kUnsupported,
-                "would become larger than " + std::to_string(kMaxTensorFileBytes >> 30) + " GiB", path_.string());
+                "would become larger than " + std::to_string(kMaxTensorFileBytes >> 30) + " GiB", path_.string(),
+                "build a smaller model, or with fewer bits a weight");
   }
   write_all(descriptor_, path_, std::span(kZeros).first(padding), size_bytes_);
   write_all(descriptor_, path_, tensor.bytes(), entry.offset);

@@ -48,6 +48,7 @@ class TensorFile {
   /// In the order of the file.
   std::span<const Entry> entries() const { return entries_; }
   std::uint64_t size_bytes() const { return size_bytes_; }
+  /// Of a file without a name: its folder.
   const std::filesystem::path& path() const { return path_; }
   /// The mapping that all tensors given by `append` lie in, at their offsets. It is longer than the file.
   const std::shared_ptr<const MappedFile>& mapping() const { return mapping_; }

@@ -40,7 +40,8 @@ void sort_by_id(std::vector<LogitCandidate>& candidates) {
 /// Throws for a value that is no number within a range.
 void check_range(const char* name, double value, bool is_valid, const char* range) {
   if (is_valid && std::isfinite(value)) return;
-  throw Error(ErrorKind::kUsage, std::string(name) + " is " + text_of(value) + ", which must be " + range, name);
+  throw Error(ErrorKind::kUsage, "is " + text_of(value) + ", which must be " + range, name,
+              "give a number of that range, or leave it out");
 }
 
 }  // namespace
@@ -67,15 +68,14 @@ void check_sampling_options(const SamplingOptions& options, std::int32_t vocab_s
   for (const auto& [token_id, bias] : options.logit_bias) {
     if (token_id < 0 || token_id >= vocab_size) {
       throw Error(ErrorKind::kUsage,
-                  "logit_bias names token " + std::to_string(token_id) + ", and the vocabulary has " +
-                      std::to_string(vocab_size),
-                  "logit_bias");
+                  "names token " + std::to_string(token_id) + ", and the vocabulary has " + std::to_string(vocab_size),
+                  "logit_bias", "give ids of this model; `pajamas tokenize` shows them");
     }
     if (!(bias <= 1000.0F) || (bias < -1000.0F && bias != -kInfinity)) {
       throw Error(ErrorKind::kUsage,
-                  "logit_bias of token " + std::to_string(token_id) + " is " + text_of(static_cast<double>(bias)) +
+                  "is " + text_of(static_cast<double>(bias)) + " for token " + std::to_string(token_id) +
                       ", which must be from -1000 to 1000, or -inf to ban the token",
-                  "logit_bias");
+                  "logit_bias", "give a number of that range");
     }
   }
 }

@@ -23,7 +23,9 @@ std::vector<std::size_t> borders_of(const std::string& text) {
   return borders;
 }
 
-[[noreturn]] void fail(std::string message) { throw Error(ErrorKind::kUsage, std::move(message), "stop"); }
+[[noreturn]] void fail(std::string message) {
+  throw Error(ErrorKind::kUsage, std::move(message), "stop", "give up to 64 texts of 1 to 1024 bytes");
+}
 
 }  // namespace
 

@@ -73,7 +73,8 @@ Limits limits_of(const GrammarOptions& options) {
     throw Error(ErrorKind::kUsage, "max_states must be between 1 and 1048576", "GrammarOptions");
   }
   if (options.max_whitespace < 0 || options.max_whitespace > 4096) {
-    throw Error(ErrorKind::kUsage, "max_whitespace must be between 0 and 4096", "GrammarOptions");
+    throw Error(ErrorKind::kUsage, "max_whitespace must be between 0 and 4096", "GrammarOptions",
+                "the default is right for most");
   }
   Limits limits;
   limits.max_states = options.max_states;
@@ -83,7 +84,8 @@ Limits limits_of(const GrammarOptions& options) {
 
 SchemaStyle style_of(const GrammarOptions& options) {
   SchemaStyle style;
-  style.max_whitespace = options.whitespace == JsonWhitespace::kCompact ? 0 : options.max_whitespace;
+  style.whitespace = options.whitespace;
+  style.max_whitespace = options.max_whitespace;
   style.is_open_by_default = options.is_open_by_default;
   return style;
 }

@@ -46,14 +46,19 @@ class TokenVocabulary {
 
 /// Whitespace between the parts of a JSON text; there is none before or after it.
 enum class JsonWhitespace {
-  kCompact,   ///< None: {"a":1,"b":[2,3]}.
+  kCompact,  ///< None: {"a":1,"b":[2,3]}.
+  /// What printers write, wherever JSON allows whitespace: none, a space, or a line end with up to
+  /// `GrammarOptions::max_whitespace` spaces and tabs behind it.
+  kIndented,
   kFlexible,  ///< Up to `GrammarOptions::max_whitespace` spaces, tabs and line ends wherever JSON allows some.
 };
 
 struct GrammarOptions {
-  JsonWhitespace whitespace = JsonWhitespace::kFlexible;
-  /// Bytes of one run of whitespace; bounded, because models may write spaces for ever. 0 is kCompact.
-  int max_whitespace = 32;
+  /// Not kFlexible: small models fill every place with all the blanks that they may write.
+  JsonWhitespace whitespace = JsonWhitespace::kIndented;
+  /// Bytes of one run of whitespace, or of one indentation; bounded, because models may write spaces for ever. 0 is
+  /// kCompact for kFlexible.
+  int max_whitespace = 24;
   /// Whether an object whose schema lists properties but says nothing of others may have others. JSON schema's own
   /// answer is yes; no keeps to what was listed, which every such schema allows too.
   bool is_open_by_default = false;

@@ -197,7 +197,8 @@ void Tokenizer::State::decode_tokens() {
 std::size_t Tokenizer::State::index_of(std::int32_t id) const {
   if (id < 0 || static_cast<std::size_t>(id) >= pieces.size()) {
     throw Error(ErrorKind::kBadInput,
-                "there is no token " + std::to_string(id) + "; ids are 0 to " + std::to_string(pieces.size() - 1));
+                "there is no token " + std::to_string(id) + "; ids are 0 to " + std::to_string(pieces.size() - 1), {},
+                "give ids of this tokenizer");
   }
   return static_cast<std::size_t>(id);
 }

@@ -146,6 +146,46 @@ namespace {
 constexpr std::size_t kMaxCalibrationTokens = 4096;
 constexpr std::uint64_t kMaxCalibrationBytes = 64ULL << 20;
 
+/// Options that a model has no use for are refused, not ignored.
+void refuse_unused_options(const BuildRequest& request, const ImportedModel& imported) {
+  const auto refuse = [](bool is_given, const char* option, const char* why, const char* remedy) {
+    if (is_given) throw Error(ErrorKind::kUsage, why, option, remedy);
+  };
+  const auto has_cache = [](const ImportedPart& part) { return has_paged_attention(part.model); };
+  const bool has_decoder = std::any_of(imported.parts.begin(), imported.parts.end(), has_cache);
+  const bool is_language = std::all_of(imported.parts.begin(), imported.parts.end(), has_cache);
+  const bool is_quantisable = std::any_of(imported.parts.begin(), imported.parts.end(), [&](const ImportedPart& part) {
+    return has_cache(part) || has_stored_weights(part.model);
+  });
+  const BuildPlan& plan = request.plan;
+  if (is_language) {
+    refuse(!plan.profiles.empty(), "--shapes", "a language model takes any number of tokens, so it has no shapes",
+           "leave it out; --context N bounds prompt and answer");
+    refuse(!request.images.empty(), "--verify-images", "a language model takes no pictures", "leave it out");
+    refuse(request.is_per_layer, "--per-layer", "the proof of a language model compares its logits only",
+           "leave it out");
+  }
+  refuse(!is_quantisable && plan.weights != WeightFormat::kAsStored, "--precision",
+         "weights of this form are for language models and their kin",
+         "use auto, fp32, fp16 or bf16; other int8 models come quantised, with Q/DQ nodes");
+  refuse(!has_decoder && plan.context_length > 0, "--context", "is for language models", "leave it out");
+  refuse(!has_decoder && !request.calibration.empty(), "--calibration", "is for language models", "leave it out");
+  refuse(!request.calibration.empty() && plan.weights == WeightFormat::kAsStored, "--calibration",
+         "nothing is quantised, so there is nothing to calibrate or to measure",
+         "choose --precision int8, int8-g128, int4, int4-awq or fp8, or leave it out");
+}
+
+/// A bundle takes the place of its folder as a whole, so a folder that holds anything else is left alone.
+void check_output(const fs::path& output) {
+  std::error_code ignored;
+  if (!fs::is_directory(output, ignored) || fs::exists(output / kManifestFileName, ignored) ||
+      fs::is_empty(output, ignored)) {
+    return;
+  }
+  throw Error(ErrorKind::kBadInput, "is a folder that holds other files, which the bundle would replace",
+              output.string(), "choose a new folder with -o, for example " + (output / "bundle").string());
+}
+
 /// Tokens of the calibration text, or of none.
 std::vector<std::int64_t> calibration_tokens(const BuildRequest& request, const std::optional<Tokenizer>& tokenizer) {
   if (request.calibration.empty()) return {};
@@ -153,7 +193,7 @@ std::vector<std::int64_t> calibration_tokens(const BuildRequest& request, const 
     throw Error(ErrorKind::kUnsupported, "the model has no tokenizer, so text cannot be read", "--calibration",
                 "leave --calibration out");
   }
-  std::vector<std::int64_t> tokens = tokens_of(*tokenizer, read_file(request.calibration, kMaxCalibrationBytes));
+  std::vector<std::int64_t> tokens = tokens_of(*tokenizer, read_text(request.calibration, kMaxCalibrationBytes));
   if (tokens.size() < 64) {
     throw Error(ErrorKind::kBadInput, "has only " + std::to_string(tokens.size()) + " tokens",
                 request.calibration.string(), "give a text of some pages");
@@ -351,7 +391,10 @@ BuildResult build_resolved(const BuildRequest& request, const BuildPlan& plan) {
   manifest.made_by = {{"pajamas", program_version()}};
   manifest.created_at = utc_now();
 
-  StagedDirectory staged(request.output ? *request.output : bundle_path(".", manifest));
+  refuse_unused_options(request, imported);
+  const fs::path output = request.output ? *request.output : bundle_path(".", manifest);
+  check_output(output);
+  StagedDirectory staged(output);
   StoredParts stored_parts;
   try {
     for (ImportedPart& part : imported.parts) {
@@ -359,7 +402,10 @@ BuildResult build_resolved(const BuildRequest& request, const BuildPlan& plan) {
       try {
         build_part(part, imported, request, plan, staged.path(), clock, stored_parts, result);
       } catch (const Error& error) {
-        if (error.where().find(request.source.string()) != std::string::npos) throw;
+        // What an option or a file of its own is blamed for is not the model's fault.
+        const bool has_place = error.where().starts_with("--") ||
+                               (!request.calibration.empty() && error.where() == request.calibration.string());
+        if (has_place || error.where().find(request.source.string()) != std::string::npos) throw;
         throw error.with_context(where);
       }
     }

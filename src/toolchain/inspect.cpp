@@ -85,6 +85,10 @@ nlohmann::json describe(const ImportedPart& part) {
 nlohmann::json inspect(const fs::path& path, const ImportHints& hints) {
   std::error_code ignored;
   if (fs::exists(path / kManifestFileName, ignored)) {
+    if (!hints.task.empty() || !hints.head.empty()) {
+      throw Error(ErrorKind::kUsage, "a bundle says itself what it is", hints.task.empty() ? "--head" : "--task",
+                  "leave it out");
+    }
     const Bundle bundle = Bundle::open(path);
     nlohmann::json json = {{"kind", "bundle"}, {"path", path.string()}, {"manifest", to_json(bundle.manifest())}};
     try {

@@ -14,6 +14,7 @@
 #include "graph/passes/scale_by_activations.h"
 #include "pajamas/error.h"
 #include "tensor/tensor_file.h"
+#include "text/tokenizer/utf8.h"
 #include "verify/input_cases.h"
 #include "verify/language_proof.h"
 
@@ -172,6 +173,16 @@ std::optional<Tokenizer> tokenizer_of(const ImportedModel& imported) {
     return Tokenizer::read(file.path);
   }
   return std::nullopt;
+}
+
+std::string read_text(const fs::path& path, std::uint64_t max_bytes) {
+  std::string text = read_file(path, max_bytes);
+  const std::size_t length = valid_utf8_length(text);
+  if (length != text.size()) {
+    throw Error(ErrorKind::kBadInput, "is not UTF-8 at byte " + std::to_string(length), path.string(),
+                "give a text file, converted to UTF-8");
+  }
+  return text;
 }
 
 std::vector<std::int64_t> tokens_of(const Tokenizer& tokenizer, const std::string& text) {

@@ -104,6 +104,9 @@ MeasuredText measure_on_text(const std::shared_ptr<const Engine>& engine, const 
                              const std::vector<std::int64_t>& tokens, const TextWindows& windows, int num_threads,
                              const Progress& progress);
 
+/// A text file of the user. Throws Error{kBadInput} naming the byte where it is not UTF-8, and as read_file.
+std::string read_text(const std::filesystem::path& path, std::uint64_t max_bytes);
+
 /// Tokens of a text for a model that has never seen it: with the beginning token, special tokens not read.
 std::vector<std::int64_t> tokens_of(const Tokenizer& tokenizer, const std::string& text);
 

@@ -194,7 +194,7 @@ MeasuredText measure_bundle_on_text(const Bundle& bundle, const std::optional<fs
     throw Error(ErrorKind::kBadInput, "the bundle has no tokenizer", bundle.directory().string(), "build it again");
   }
   constexpr std::uint64_t kMaxTextBytes = 256ULL << 20;
-  std::vector<std::int64_t> tokens = tokens_of(*tokenizer, read_file(request.text, kMaxTextBytes));
+  std::vector<std::int64_t> tokens = tokens_of(*tokenizer, read_text(request.text, kMaxTextBytes));
   if (request.windows.max_tokens > 0 && tokens.size() > static_cast<std::size_t>(request.windows.max_tokens)) {
     tokens.resize(static_cast<std::size_t>(request.windows.max_tokens));
   }

@@ -38,6 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   options.max_nodes_ahead = 20'000;
   options.max_mask_bytes = 1 << 20;
   if ((data[0] & 4) != 0) options.whitespace = pajamas::JsonWhitespace::kCompact;
+  if ((data[0] & 64) != 0) options.whitespace = pajamas::JsonWhitespace::kFlexible;
   if ((data[0] & 8) != 0) options.is_open_by_default = true;
   try {
     const pajamas::TokenGrammar grammar =

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "support/program.h"
+#include "support/tiny_language.h"
 
 namespace pajamas::test {
 namespace {
@@ -16,37 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::Not;
-
-nlohmann::json tokenizer_json() {
-  nlohmann::json vocab = {{"<unk>", 0}, {"<s>", 1}, {"</s>", 2}};
-  int id = 3;
-  for (const char c : std::string("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,:{}\"")) {
-    vocab[std::string(1, c)] = id++;
-  }
-  nlohmann::json added = nlohmann::json::array();
-  for (const char* name : {"<unk>", "<s>", "</s>"}) {
-    added.push_back({{"id", vocab[name]},
-                     {"content", name},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", false},
-                     {"special", true}});
-  }
-  return {{"version", "1.0"},
-          {"added_tokens", added},
-          {"normalizer", nullptr},
-          {"pre_tokenizer", nullptr},
-          {"post_processor", nullptr},
-          {"decoder", {{"type", "Fuse"}}},
-          {"model",
-           {{"type", "BPE"},
-            {"unk_token", "<unk>"},
-            {"fuse_unk", false},
-            {"byte_fallback", false},
-            {"vocab", vocab},
-            {"merges", nlohmann::json::array()}}}};
-}
 
 /// A bundle of the tiny model, built once; `with_template` false: one that holds no conversation.
 class RunGeneration : public testing::Test {
@@ -62,16 +32,7 @@ class RunGeneration : public testing::Test {
   }
   static void build(const std::string& name, bool with_template) {
     const fs::path checkpoint = *folder_ / (name + "-checkpoint");
-    fs::create_directories(checkpoint);
-    const fs::path source = fs::path(PAJAMAS_TEST_DATA) / "language/llama";
-    for (const char* file : {"config.json", "model.safetensors"}) fs::copy_file(source / file, checkpoint / file);
-    std::ofstream(checkpoint / "tokenizer.json") << tokenizer_json();
-    nlohmann::json config = {{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"add_bos_token", true}};
-    if (with_template) {
-      config["chat_template"] =
-          "{% for message in messages %}{{ message.role[0] }}:{{ message.content }},{% endfor %}a:";
-    }
-    std::ofstream(checkpoint / "tokenizer_config.json") << config;
+    write_tiny_checkpoint(checkpoint, with_template);
     const ProgramRun built = run_program(PAJAMAS_PROGRAM, {"build", checkpoint.string(), "--target", "openvino",
                                                            "--precision", "fp32", "-o", (*folder_ / name).string()});
     ASSERT_EQ(built.exit_code, 0) << built.errors;

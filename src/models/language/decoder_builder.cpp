@@ -41,6 +41,7 @@ class DecoderBuilder {
     for (const char* name : {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"}) {
       weights_.ignore(name);
     }
+    weights_.refuse_layers_from(static_cast<std::int64_t>(config_.layers.size()));
     weights_.warn_unused(config_.architecture);
     return graph_.build();
   }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "io/gguf.h"
 #include "pajamas/error.h"
+#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace pajamas {
@@ -56,7 +57,8 @@ class FactsReader {
       facts_.defaults.is_greedy = true;
       add_ends(config_);
     }
-    const std::optional<std::string> chat_template = is_gguf_ ? template_of_gguf() : template_of_folder();
+    std::optional<std::string> chat_template = is_gguf_ ? template_of_gguf() : template_of_folder();
+    if (chat_template && !is_readable(*chat_template)) chat_template.reset();
     if (chat_template) {
       files_.push_back({{}, kTemplateFileName, "chat_template", *chat_template});
       facts_.chat_template_file = kTemplateFileName;
@@ -98,6 +100,17 @@ class FactsReader {
       return;
     }
     for (const JsonReader& id : value.elements()) add_end(id.as_integer(0, facts_.vocab_size - 1));
+  }
+
+  /// A template that is none is no reason to have no model: the bundle then takes prompts as they are.
+  bool is_readable(const std::string& chat_template) const {
+    try {
+      ChatTemplate::parse(chat_template, kTemplateFileName);
+      return true;
+    } catch (const Error& error) {
+      log().warn("{}: {}: the bundle has no chat template and takes prompts as they are", path_.string(), error.what());
+      return false;
+    }
   }
 
   std::optional<std::string> template_of_gguf() const {

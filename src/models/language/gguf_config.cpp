@@ -30,9 +30,8 @@ const Architecture& architecture_of(const Gguf& gguf) {
     if (architecture.name == name) return architecture;
     known += (known.empty() ? "" : ", ") + std::string(architecture.name);
   }
-  throw Error(ErrorKind::kUnsupported,
-              "is a model of the architecture '" + std::string(name) + "'; those that are read: " + known,
-              gguf.where());
+  throw Error(ErrorKind::kUnsupported, "is a model of the architecture '" + std::string(name) + "', which is not known",
+              gguf.where(), "the known ones are " + known);
 }
 
 /// Largest value of any size in a configuration; more is a damaged file.
@@ -42,6 +41,8 @@ constexpr std::int64_t kMaxSize = std::int64_t{1} << 31;
 /// would cost memory.
 constexpr std::int64_t kMaxLayers = 4096;
 constexpr std::int64_t kMaxExperts = 4096;
+
+constexpr const char* kConvertAgain = "fetch the file again, or convert the model again with llama.cpp";
 
 /// The metadata of one architecture: keys are "<architecture>.<key>".
 class Reader {
@@ -58,7 +59,8 @@ class Reader {
     if (gguf_.is_array(full)) {
       const auto values = *gguf_.find_ints(full);
       if (values.empty() || !std::all_of(values.begin(), values.end(), [&](auto v) { return v == values[0]; })) {
-        throw Error(ErrorKind::kUnsupported, "key '" + full + "' differs between layers", gguf_.where());
+        throw Error(ErrorKind::kUnsupported, "key '" + full + "' differs between layers", gguf_.where(),
+                    "models whose layers are alike are read");
       }
       value = values[0];
     } else {
@@ -69,7 +71,7 @@ class Reader {
   }
   std::int64_t size(std::string_view name, std::int64_t max = kMaxSize) const {
     const auto value = find_size(name);
-    if (!value) throw Error(ErrorKind::kBadInput, "has no key '" + key(name) + "'", gguf_.where());
+    if (!value) throw Error(ErrorKind::kBadInput, "has no key '" + key(name) + "'", gguf_.where(), kConvertAgain);
     if (*value == 0 || *value > max) fail(key(name), std::to_string(*value));
     return *value;
   }
@@ -84,7 +86,8 @@ class Reader {
     return value;
   }
   [[noreturn]] void fail(const std::string& full_key, const std::string& value) const {
-    throw Error(ErrorKind::kBadInput, "key '" + full_key + "' is " + value + ", which no model has", gguf_.where());
+    throw Error(ErrorKind::kBadInput, "key '" + full_key + "' is " + value + ", which no model has", gguf_.where(),
+                kConvertAgain);
   }
   const Gguf& gguf() const { return gguf_; }
 
@@ -100,14 +103,14 @@ nlohmann::json factors_of(const Gguf& gguf, std::string_view name, std::int64_t 
     throw Error(ErrorKind::kBadInput,
                 "tensor '" + std::string(name) + "' is " + to_string(tensor.type) + tensor.shape.to_string() +
                     ", must be F32[" + std::to_string(count) + "]",
-                gguf.where());
+                gguf.where(), kConvertAgain);
   }
   std::vector<float> factors(static_cast<std::size_t>(count));
   dequantize_blocks(GgmlType::kF32, tensor.bytes, factors);
   for (const float factor : factors) {
     if (!(factor > 0) || !std::isfinite(factor)) {
       throw Error(ErrorKind::kBadInput, "tensor '" + std::string(name) + "' holds a factor that is not positive",
-                  gguf.where());
+                  gguf.where(), kConvertAgain);
     }
   }
   return factors;
@@ -135,7 +138,7 @@ void add_rope(const Reader& reader, std::int64_t head_dim, nlohmann::json& confi
   const bool has_long = gguf.has_tensor("rope_factors_long.weight");
   if (has_long != gguf.has_tensor("rope_factors_short.weight")) {
     throw Error(ErrorKind::kBadInput, "has only one of rope_factors_long.weight and rope_factors_short.weight",
-                gguf.where());
+                gguf.where(), kConvertAgain);
   }
   if (has_long) {
     config["rope_scaling"] = {{"rope_type", "longrope"},
@@ -174,8 +177,8 @@ void add_rope(const Reader& reader, std::int64_t head_dim, nlohmann::json& confi
     return;
   }
   throw Error(ErrorKind::kUnsupported,
-              "scales its rotary embedding by '" + std::string(*type) + "'; none, linear, yarn and longrope are read",
-              gguf.where());
+              "scales its rotary embedding by '" + std::string(*type) + "', which is not known", gguf.where(),
+              "the known ways are none, linear, yarn and longrope");
 }
 
 void add_token_ids(const Gguf& gguf, nlohmann::json& config) {
@@ -260,7 +263,8 @@ nlohmann::json huggingface_config_of(const Gguf& gguf) {
   const std::int64_t head_dim = key_length.value_or(hidden_dim / num_heads);
   if (head_dim == 0) reader.fail(reader.key("attention.key_length"), "0");
   if (reader.find_size("attention.value_length").value_or(head_dim) != head_dim) {
-    throw Error(ErrorKind::kUnsupported, "has keys and values of different sizes", gguf.where());
+    throw Error(ErrorKind::kUnsupported, "has keys and values of different sizes", gguf.where(),
+                "models whose heads have keys and values of one size are read");
   }
   config["head_dim"] = head_dim;
 
@@ -270,7 +274,7 @@ nlohmann::json huggingface_config_of(const Gguf& gguf) {
       throw Error(ErrorKind::kBadInput,
                   "tensor 'token_embd.weight' of shape " + shape.to_string() + " contradicts " +
                       reader.key("embedding_length") + ", " + std::to_string(hidden_dim),
-                  gguf.where());
+                  gguf.where(), kConvertAgain);
     }
     config["vocab_size"] = shape[0];
   } else if (const auto vocab_size = reader.find_size("vocab_size")) {
@@ -304,8 +308,8 @@ nlohmann::json huggingface_config_of(const Gguf& gguf) {
   } else if (num_experts > 0) {
     throw Error(ErrorKind::kUnsupported,
                 "is a mixture of " + std::to_string(num_experts) + " experts of the architecture '" +
-                    std::string(architecture.name) + "'; among mixtures qwen3moe is read",
-                gguf.where());
+                    std::string(architecture.name) + "', which is not known as a mixture",
+                gguf.where(), "among mixtures qwen3moe is read");
   }
   if (architecture.name == "gemma3") add_gemma3(reader, head_dim, config);
   return config;

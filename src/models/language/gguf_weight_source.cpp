@@ -155,7 +155,7 @@ class GgufWeightSource : public WeightSource {
       throw Error(
           ErrorKind::kUnsupported,
           "tensor '" + name + "', " + to_string(found.type) + found.shape.to_string() + ", cannot be kept in blocks",
-          where());
+          where(), "quantise the model to one of " + readable_ggml_types());
     }
     BlockWeight weight = allocate_block_weight(found.type, found.shape[0], found.shape[1]);
     const std::size_t row_bytes = row_bytes_of(found.type, found.shape[1]);
@@ -209,7 +209,8 @@ class GgufWeightSource : public WeightSource {
 
   [[noreturn]] void fail(const GgufTensor& tensor, const std::string& message) const {
     throw Error(ErrorKind::kBadInput,
-                "tensor '" + tensor.name + "' of shape " + tensor.shape.to_string() + " " + message, gguf_.where());
+                "tensor '" + tensor.name + "' of shape " + tensor.shape.to_string() + " " + message, gguf_.where(),
+                "the file contradicts itself: fetch it again, or convert the model again with llama.cpp");
   }
 
   void insert(const std::string& name, Entry entry, const GgufTensor& tensor) {
@@ -219,7 +220,7 @@ class GgufWeightSource : public WeightSource {
 
   void add(const GgufTensor& tensor, const nlohmann::json& config) {
     // No bytes bound the other dimensions of such a tensor: rows and experts could be counted to 2^63.
-    if (tensor.shape.num_elements() == 0) fail(tensor, "has no elements: the file is damaged");
+    if (tensor.shape.num_elements() == 0) fail(tensor, "has no elements");
     Entry entry;
     entry.type = tensor.type;
     entry.shape = tensor.shape;

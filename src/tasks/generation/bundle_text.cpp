@@ -61,11 +61,13 @@ BundleText::BundleText(const GenerationFacts& facts, Tokenizer tokenizer, std::o
       chat_template_(std::move(chat_template)) {}
 
 std::shared_ptr<const BundleText> BundleText::open(const Bundle& bundle, const GenerationFacts& facts) {
+  const auto path_of = [&](const std::string& name) { return (bundle.directory() / name).string(); };
   const std::string tokenizer_bytes = bytes_of_file(bundle, facts.tokenizer_file);
-  Tokenizer tokenizer = Tokenizer::parse(std::as_bytes(std::span(tokenizer_bytes)), facts.tokenizer_file);
+  Tokenizer tokenizer = Tokenizer::parse(std::as_bytes(std::span(tokenizer_bytes)), path_of(facts.tokenizer_file));
   std::optional<ChatTemplate> chat_template;
   if (!facts.chat_template_file.empty()) {
-    chat_template = ChatTemplate::parse(bytes_of_file(bundle, facts.chat_template_file), facts.chat_template_file);
+    chat_template =
+        ChatTemplate::parse(bytes_of_file(bundle, facts.chat_template_file), path_of(facts.chat_template_file));
   }
   return std::make_shared<BundleText>(facts, std::move(tokenizer), std::move(chat_template));
 }
@@ -110,7 +112,12 @@ std::string BundleText::render_chat(const GenerationRequest& request) const {
   }
   if (const auto id = tokenizer_.bos_id()) input.bos_token = tokenizer_.piece(*id);
   if (const auto id = tokenizer_.eos_id()) input.eos_token = tokenizer_.piece(*id);
-  return chat_template_->render(input);
+  try {
+    return chat_template_->render(input);
+  } catch (const Error& error) {
+    throw Error(error.kind(), error.message(), error.where(),
+                "the model's template does not take these messages: change them, or give the prompt as it is (--raw)");
+  }
 }
 
 const TokenVocabulary& BundleText::vocabulary() const {

@@ -2,10 +2,10 @@
 #include "tasks/generation/request_checks.h"
 
 #include <cstddef>
-#include <optional>
 #include <string_view>
 
 #include "pajamas/error.h"
+#include "text/tokenizer/utf8.h"
 
 namespace pajamas {
 namespace {
@@ -16,43 +16,10 @@ constexpr int kMaxAnswers = 64;
   throw Error(ErrorKind::kUsage, message, where, remedy);
 }
 
-/// Index of the first byte that is no UTF-8 (RFC 3629: no overlong forms, surrogates or values past U+10FFFF).
-std::optional<std::size_t> find_bad_utf8(std::string_view text) {
-  std::size_t i = 0;
-  while (i < text.size()) {
-    const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
-    const unsigned char lead = byte(i);
-    std::size_t length = 1;
-    unsigned char least = 0x80, most = 0xBF;  // of the second byte
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    if (lead >= 0xC2 && lead <= 0xDF) {
-      length = 2;
-    } else if (lead >= 0xE0 && lead <= 0xEF) {
-      length = 3;
-      if (lead == 0xE0) least = 0xA0;
-      if (lead == 0xED) most = 0x9F;
-    } else if (lead >= 0xF0 && lead <= 0xF4) {
-      length = 4;
-      if (lead == 0xF0) least = 0x90;
-      if (lead == 0xF4) most = 0x8F;
-    } else {
-      return i;
-    }
-    if (i + length > text.size() || byte(i + 1) < least || byte(i + 1) > most) return i;
-    for (std::size_t k = 2; k < length; ++k) {
-      if (byte(i + k) < 0x80 || byte(i + k) > 0xBF) return i;
-    }
-    i += length;
-  }
-  return std::nullopt;
-}
-
 void check_utf8(std::string_view text, const std::string& where) {
-  if (const auto index = find_bad_utf8(text)) {
-    throw Error(ErrorKind::kBadInput, "is not UTF-8 at byte " + std::to_string(*index), where,
+  const std::size_t length = valid_utf8_length(text);
+  if (length != text.size()) {
+    throw Error(ErrorKind::kBadInput, "is not UTF-8 at byte " + std::to_string(length), where,
                 "convert the text to UTF-8");
   }
 }

@@ -7,6 +7,7 @@
 #include "pajamas/error.h"
 #include "text/grammar/front_ends.h"
 #include "text/grammar/syntax.h"
+#include "text/grammar/text_cursor.h"
 #include "text/unicode.h"
 
 namespace pajamas::grammar {
@@ -29,17 +30,15 @@ struct GrammarRule {
   std::size_t position = 0;  ///< Of the definition, else of the first use.
 };
 
-class EbnfParser {
+class EbnfParser : private TextCursor {
  public:
-  explicit EbnfParser(std::string_view text) : text_(code_points_of(text)) {
-    if (utf8_of(text_) != text) throw Error(ErrorKind::kBadInput, "is not valid UTF-8", {}, "give the text as UTF-8");
-  }
+  explicit EbnfParser(std::string_view text) : TextCursor(text) {}
 
   std::vector<GrammarRule> parse() {
     skip_space();
-    if (at_ >= text_.size()) throw Error(ErrorKind::kBadInput, "has no rules", {}, "define at least the rule 'root'");
+    if (is_at_end()) throw Error(ErrorKind::kBadInput, "has no rules", {}, "define at least the rule 'root'");
     is_lark_ = find_dialect();
-    while (at_ < text_.size()) definition();
+    while (!is_at_end()) definition();
     for (const GrammarRule& rule : rules_) {
       if (!rule.is_defined) fail_at(rule.position, "the rule '" + rule.name + "' is used and not defined");
     }
@@ -50,7 +49,8 @@ class EbnfParser {
     const char* const name = is_lark_ ? "start" : "root";
     const auto found = ids_.find(name);
     if (found == ids_.end()) {
-      throw Error(ErrorKind::kBadInput, std::string("has no rule '") + name + "', which is where texts begin");
+      throw Error(ErrorKind::kBadInput, std::string("has no rule '") + name + "', which is where texts begin", {},
+                  std::string("call the rule of the whole text '") + name + "'");
     }
     return found->second;
   }
@@ -70,7 +70,8 @@ class EbnfParser {
 
  private:
   [[noreturn]] void fail_at(std::size_t position, const std::string& message) const {
-    throw Error(ErrorKind::kBadInput, message, place(position));
+    throw Error(ErrorKind::kBadInput, message, place(position),
+                "correct the grammar there; docs/language-structured-output.md has the notation");
   }
   [[noreturn]] void fail(const std::string& message) const { fail_at(at_, message); }
   [[noreturn]] void refuse(const std::string& what) const {
@@ -78,24 +79,17 @@ class EbnfParser {
                 what + (is_lark_ ? " is not supported in a Lark grammar" : " is not supported"), place(at_),
                 "docs/language-structured-output.md lists what is");
   }
-  bool has(char32_t c) const { return at_ < text_.size() && text_[at_] == c; }
-  bool take(char32_t c) {
-    if (!has(c)) return false;
-    ++at_;
-    return true;
-  }
-  bool looking_at(std::u32string_view what) const { return text_.compare(at_, what.size(), what) == 0; }
   static bool is_name_character(char32_t c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
   }
 
   void skip_space() {
-    while (at_ < text_.size()) {
+    while (!is_at_end()) {
       const char32_t c = text_[at_];
       if (c == ' ' || c == '\t' || c == '\n' || c == '\r') {
         ++at_;
       } else if (c == '#' || looking_at(U"//")) {
-        while (at_ < text_.size() && text_[at_] != '\n') ++at_;
+        while (!is_at_end() && text_[at_] != '\n') ++at_;
       } else {
         return;
       }
@@ -104,7 +98,7 @@ class EbnfParser {
 
   std::string name() {
     const std::size_t begin = at_;
-    while (at_ < text_.size() && is_name_character(text_[at_])) ++at_;
+    while (!is_at_end() && is_name_character(text_[at_])) ++at_;
     return utf8_of(std::u32string_view(text_).substr(begin, at_ - begin));
   }
 
@@ -190,7 +184,7 @@ class EbnfParser {
   SyntaxNode sequence(int depth) {
     SyntaxNode node;
     node.position = at_;
-    while (at_ < text_.size() && !has('|') && !has(')') && !has(']')) {
+    while (!is_at_end() && !has('|') && !has(')') && !has(']')) {
       if (is_lark_ && looking_at(U"->")) {  // A name for the tree; the language is the same.
         at_ += 2;
         skip_space();
@@ -205,13 +199,10 @@ class EbnfParser {
   }
 
   std::uint32_t number() {
-    if (at_ >= text_.size() || text_[at_] < '0' || text_[at_] > '9') fail("expected a number");
-    std::uint32_t value = 0;
-    for (; at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9'; ++at_) {
-      value = value * 10 + static_cast<std::uint32_t>(text_[at_] - '0');
-      if (value > kMaxCount) refuse("a repetition count above " + std::to_string(kMaxCount));
-    }
-    return value;
+    const auto value = take_number(kMaxCount);
+    if (!value) fail("expected a number");
+    if (*value == kTooLarge) refuse("a repetition count above " + std::to_string(kMaxCount));
+    return *value;
   }
 
   SyntaxNode repeated(int depth) {
@@ -219,7 +210,7 @@ class EbnfParser {
     SyntaxNode node = atom(depth);
     node.position = position;
     skip_space();
-    while (at_ < text_.size()) {
+    while (!is_at_end()) {
       std::uint32_t min_count = 0;
       std::uint32_t max_count = kUnlimited;
       if (take('*')) {
@@ -309,26 +300,17 @@ class EbnfParser {
   }
 
   char32_t hexadecimal(int num_digits) {
-    char32_t value = 0;
-    for (int i = 0; i < num_digits; ++i, ++at_) {
-      const char32_t c = at_ < text_.size() ? text_[at_] : 0;
-      if (c >= '0' && c <= '9') {
-        value = value * 16 + (c - '0');
-      } else if ((c | 32) >= 'a' && (c | 32) <= 'f') {
-        value = value * 16 + ((c | 32) - 'a' + 10);
-      } else {
-        fail("an escape lacks hexadecimal digits");
-      }
-    }
-    if (value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) fail("an escape names no character");
-    return value;
+    const auto value = take_hexadecimal(num_digits);
+    if (!value) fail("an escape lacks hexadecimal digits");
+    if (*value > 0x10FFFF || (*value >= 0xD800 && *value <= 0xDFFF)) fail("an escape names no character");
+    return *value;
   }
 
   char32_t character() {
-    if (at_ >= text_.size()) fail("the text ends within a literal");
+    if (is_at_end()) fail("the text ends within a literal");
     const char32_t c = text_[at_++];
     if (c != '\\') return c;
-    if (at_ >= text_.size()) fail("the text ends within an escape");
+    if (is_at_end()) fail("the text ends within an escape");
     const char32_t escaped = text_[at_++];
     switch (escaped) {
       case 'n': return '\n';
@@ -354,7 +336,7 @@ class EbnfParser {
     ++at_;
     SyntaxNode node;
     while (!has('"')) {
-      if (at_ >= text_.size() || has('\n')) fail_at(begin, "a literal does not end");
+      if (is_at_end() || has('\n')) fail_at(begin, "a literal does not end");
       node.children.push_back(class_node(CodePointSet::of(character())));
     }
     ++at_;
@@ -375,7 +357,7 @@ class EbnfParser {
     const bool is_negated = take('^');
     CodePointSet set;
     while (!has(']')) {
-      if (at_ >= text_.size()) fail_at(begin, "'[' without ']'");
+      if (is_at_end()) fail_at(begin, "'[' without ']'");
       const char32_t first = character();
       char32_t last = first;
       if (has('-') && at_ + 1 < text_.size() && text_[at_ + 1] != ']') {
@@ -393,8 +375,8 @@ class EbnfParser {
     const std::size_t begin = at_;
     ++at_;
     const std::size_t first = at_;
-    while (at_ < text_.size() && !has('/') && !has('\n')) at_ += has('\\') ? 2 : 1;
-    if (at_ >= text_.size() || !has('/')) fail_at(begin, "a regular expression does not end");
+    while (!is_at_end() && !has('/') && !has('\n')) at_ += has('\\') ? 2 : 1;
+    if (is_at_end() || !has('/')) fail_at(begin, "a regular expression does not end");
     const std::string pattern = utf8_of(std::u32string_view(text_).substr(first, at_ - first));
     ++at_;
     if (at_ < text_.size() && text_[at_] >= 'a' && text_[at_] <= 'z') refuse("a flag of a regular expression");
@@ -405,8 +387,6 @@ class EbnfParser {
     }
   }
 
-  std::u32string text_;
-  std::size_t at_ = 0;
   bool is_lark_ = false;
   std::vector<GrammarRule> rules_;
   std::map<std::string, std::size_t> ids_;

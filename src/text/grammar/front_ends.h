@@ -5,11 +5,13 @@
 #include <string_view>
 
 #include "text/grammar/rules.h"
+#include "text/token_grammar.h"
 
 namespace pajamas::grammar {
 
 struct SchemaStyle {
-  int max_whitespace = 0;  ///< 0: none at all.
+  JsonWhitespace whitespace = JsonWhitespace::kCompact;
+  int max_whitespace = 0;  ///< As in GrammarOptions.
   bool is_open_by_default = false;
 };
 

@@ -5,6 +5,7 @@
 #include "pajamas/error.h"
 #include "text/grammar/front_ends.h"
 #include "text/grammar/syntax.h"
+#include "text/grammar/text_cursor.h"
 #include "text/unicode.h"
 
 namespace pajamas::grammar {
@@ -37,13 +38,9 @@ CodePointSet any_but_line_ends() {
   return set.complement();
 }
 
-class RegexParser {
+class RegexParser : private TextCursor {
  public:
-  explicit RegexParser(std::string_view pattern) : text_(code_points_of(pattern)) {
-    if (utf8_of(text_) != pattern) {
-      throw Error(ErrorKind::kBadInput, "is not valid UTF-8", {}, "give the pattern as UTF-8");
-    }
-  }
+  explicit RegexParser(std::string_view pattern) : TextCursor(pattern) {}
 
   SyntaxNode parse() {
     SyntaxNode node = alternation(0);
@@ -53,19 +50,12 @@ class RegexParser {
 
  private:
   [[noreturn]] void fail(const std::string& message) const {
-    throw Error(ErrorKind::kBadInput, message, "position " + std::to_string(at_));
+    throw Error(ErrorKind::kBadInput, message, "position " + std::to_string(at_), "correct the pattern there");
   }
   [[noreturn]] void refuse(const std::string& what) const {
     throw Error(ErrorKind::kUnsupported, what, "position " + std::to_string(at_),
                 "supported: characters, classes, groups, |, * + ? {m,n}, ^ and $ at the ends");
   }
-  bool has(char32_t c) const { return at_ < text_.size() && text_[at_] == c; }
-  bool take(char32_t c) {
-    if (!has(c)) return false;
-    ++at_;
-    return true;
-  }
-  bool looking_at(std::u32string_view what) const { return text_.compare(at_, what.size(), what) == 0; }
 
   SyntaxNode alternation(int depth) {
     if (depth > kMaxNesting) fail("groups are nested deeper than " + std::to_string(kMaxNesting));
@@ -121,13 +111,10 @@ class RegexParser {
   bool counts(std::uint32_t& min_count, std::uint32_t& max_count) {
     ++at_;
     const auto number = [&](std::uint32_t& value) {
-      if (at_ >= text_.size() || text_[at_] < '0' || text_[at_] > '9') return false;
-      value = 0;
-      for (; at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9'; ++at_) {
-        value = value * 10 + static_cast<std::uint32_t>(text_[at_] - '0');
-        if (value > kMaxCount) refuse("a repetition count above " + std::to_string(kMaxCount) + " is not supported");
-      }
-      return true;
+      const auto taken = take_number(kMaxCount);
+      if (taken == kTooLarge) refuse("a repetition count above " + std::to_string(kMaxCount) + " is not supported");
+      if (taken) value = *taken;
+      return taken.has_value();
     };
     if (!number(min_count)) return false;
     max_count = min_count;
@@ -195,17 +182,9 @@ class RegexParser {
   }
 
   std::uint32_t hexadecimal(int num_digits) {
-    std::uint32_t value = 0;
-    for (int i = 0; i < num_digits; ++i, ++at_) {
-      const char32_t c = at_ < text_.size() ? text_[at_] : 0;
-      const int digit = c >= '0' && c <= '9'   ? static_cast<int>(c - '0')
-                        : c >= 'a' && c <= 'f' ? static_cast<int>(c - 'a' + 10)
-                        : c >= 'A' && c <= 'F' ? static_cast<int>(c - 'A' + 10)
-                                               : -1;
-      if (digit < 0) fail("an escape lacks hexadecimal digits");
-      value = value * 16 + static_cast<std::uint32_t>(digit);
-    }
-    return value;
+    const auto value = take_hexadecimal(num_digits);
+    if (!value) fail("an escape lacks hexadecimal digits");
+    return *value;
   }
 
   /// What a backslash begins; the set of one character or of a class.
@@ -305,9 +284,6 @@ class RegexParser {
     if (looking_at(U"[:")) refuse("POSIX classes are not supported");
     return CodePointSet::of(text_[at_++]);
   }
-
-  std::u32string text_;
-  std::size_t at_ = 0;
 };
 
 }  // namespace

@@ -190,7 +190,7 @@ Rules::Rules(GrammarDraft&& draft, const ByteSet& spellable) {
     if (is_nullable_) return;  // The empty text alone.
     if (!draft.contradictions.empty()) {
       throw Error(ErrorKind::kBadInput, "no value can conform: " + draft.contradictions.front().second,
-                  draft.contradictions.front().first);
+                  draft.contradictions.front().first, "correct what it names");
     }
     throw Error(ErrorKind::kBadInput,
                 spellable.all() ? "describes no text at all: every way through it contradicts itself or never ends"

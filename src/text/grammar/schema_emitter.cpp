@@ -100,15 +100,33 @@ void SchemaEmitter::append_flat(Nfa& nfa, std::int32_t from, const FlatSchema& f
 }
 
 std::int32_t SchemaEmitter::append_space(Nfa& nfa, std::int32_t from) {
-  if (style_.max_whitespace == 0) return from;
-  if (space_ < 0) {
-    Nfa body(limits_);
-    const std::int32_t start = body.add_state();
-    const std::int32_t end = body.add_state();
-    for (const char c : {' ', '\t', '\n', '\r'}) body.add_bytes(start, c, c, end);
-    space_ = draft_.counted_rule(determinised(body, start, end), 0, static_cast<std::uint32_t>(style_.max_whitespace));
-  }
+  const bool is_indented = style_.whitespace == JsonWhitespace::kIndented;
+  if (style_.whitespace == JsonWhitespace::kCompact || (!is_indented && style_.max_whitespace == 0)) return from;
+  if (space_ < 0) space_ = is_indented ? indented_space() : run_of({' ', '\t', '\n', '\r'});
   return nfa.append_call(from, space_);
+}
+
+std::int32_t SchemaEmitter::run_of(std::initializer_list<char> blanks) {
+  Nfa body(limits_);
+  const std::int32_t start = body.add_state();
+  const std::int32_t end = body.add_state();
+  for (const char c : blanks) body.add_bytes(start, static_cast<std::uint8_t>(c), static_cast<std::uint8_t>(c), end);
+  return draft_.counted_rule(determinised(body, start, end), 0, static_cast<std::uint32_t>(style_.max_whitespace));
+}
+
+std::int32_t SchemaEmitter::indented_space() {
+  const std::int32_t indentation = style_.max_whitespace == 0 ? -1 : run_of({' ', '\t'});
+  const std::int32_t id = draft_.add_rule("space");
+  Nfa& rule = draft_.begin_rule(id);
+  const std::int32_t end = rule.add_state();
+  draft_.rules[id].end = end;
+  const std::int32_t start = draft_.rules[id].start;
+  rule.add_empty(start, end);
+  rule.add_bytes(start, ' ', ' ', end);
+  const std::int32_t line = rule.add_state();
+  rule.add_bytes(start, '\n', '\n', line);
+  rule.add_empty(indentation < 0 ? line : rule.append_call(line, indentation), end);
+  return id;
 }
 
 std::int32_t SchemaEmitter::append_comma(Nfa& nfa, std::int32_t from) {

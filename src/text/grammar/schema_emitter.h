@@ -40,6 +40,10 @@ class SchemaEmitter {
   std::int32_t append_object(Nfa& nfa, std::int32_t from, const FlatSchema& flat);
   std::int32_t append_member(Nfa& nfa, std::int32_t from, const Region& region);
   std::int32_t append_space(Nfa& nfa, std::int32_t from);
+  /// A rule of up to style_.max_whitespace of these.
+  std::int32_t run_of(std::initializer_list<char> blanks);
+  /// The rule of JsonWhitespace::kIndented.
+  std::int32_t indented_space();
   std::int32_t append_comma(Nfa& nfa, std::int32_t from);
   std::int32_t append_any(Nfa& nfa, std::int32_t from);
 

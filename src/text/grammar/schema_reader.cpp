@@ -123,11 +123,12 @@ std::vector<SchemaRef> elements_of(const SchemaRef& value, bool may_be_empty) {
 }  // namespace
 
 void fail_schema(const std::string& path, const std::string& message, const std::string& remedy) {
-  throw Error(ErrorKind::kBadInput, message, path, remedy);
+  throw Error(ErrorKind::kBadInput, message, path, remedy.empty() ? "correct the schema there" : remedy);
 }
 
 void refuse_schema(const std::string& path, const std::string& message, const std::string& remedy) {
-  throw Error(ErrorKind::kUnsupported, message, path, remedy);
+  throw Error(ErrorKind::kUnsupported, message, path,
+              remedy.empty() ? "docs/language-structured-output.md lists what is supported" : remedy);
 }
 
 bool FlatSchema::is_closed_by_default(bool is_open_by_default) const {

@@ -4,6 +4,7 @@
 #include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "pajamas/error.h"
@@ -20,11 +21,20 @@ namespace {
 
 /// Steps within steps; published files have 2.
 constexpr int kMaxDepth = 8;
-/// A replacement longer than what it replaces makes texts grow; no published one grows by more than 4.
+/// A replacement longer than what it replaces makes texts grow: NFKC up to 11 times (U+FDFA), published replacements up
+/// to 4 times. What grows more is a file that would turn a short text into gigabytes.
+constexpr std::size_t kMaxGrowth = 64;
+/// For short texts, which a prefix may make longer by more than that.
+constexpr std::size_t kMinGrownBytes = std::size_t{1} << 16;
+/// The text is counted in 32 bits further on.
 constexpr std::size_t kMaxGrownBytes = std::size_t{1} << 31;
 
-void check_size(const std::string& text) {
-  if (text.size() > kMaxGrownBytes) throw Error(ErrorKind::kBadInput, "the text is too long once normalised");
+void check_size(const std::string& text, std::size_t max_bytes) {
+  if (text.size() > max_bytes) {
+    throw Error(ErrorKind::kBadInput,
+                "has a normalizer that makes texts more than " + std::to_string(kMaxGrowth) + " times as long", {},
+                "use the model's own tokenizer, or encode a shorter text");
+  }
 }
 
 /// NFC, NFD, NFKC, NFKD.
@@ -40,7 +50,7 @@ class UnicodeForm : public Normalizer::Step {
       throw Error(ErrorKind::kInternal, "ICU has no data for " + type + ": " + u_errorName(status));
     }
   }
-  void apply(std::string& text) const override {
+  void apply(std::string& text, std::size_t) const override {
     if (is_ascii(text)) return;
     // ICU counts in 32 bits; encode() refuses longer texts.
     UErrorCode status = U_ZERO_ERROR;
@@ -64,11 +74,11 @@ class EachCharacter : public Normalizer::Step {
  public:
   using Function = void (*)(char32_t code_point, std::string& result);
   explicit EachCharacter(Function function) : function_(function) {}
-  void apply(std::string& text) const override {
+  void apply(std::string& text, std::size_t max_bytes) const override {
     std::string result;
     result.reserve(text.size() + text.size() / 8);
     for (std::size_t position = 0; position < text.size();) function_(next_code_point(text, position), result);
-    check_size(result);
+    check_size(result, max_bytes);
     text = std::move(result);
   }
 
@@ -118,7 +128,7 @@ void clean_for_nmt(char32_t c, std::string& result) {
 class Strip : public Normalizer::Step {
  public:
   Strip(bool strips_left, bool strips_right) : strips_left_(strips_left), strips_right_(strips_right) {}
-  void apply(std::string& text) const override {
+  void apply(std::string& text, std::size_t) const override {
     std::size_t begin = 0, end = text.size();
     while (strips_left_ && begin < end) {
       std::size_t next = begin;
@@ -142,8 +152,9 @@ class Strip : public Normalizer::Step {
 class Prepend : public Normalizer::Step {
  public:
   explicit Prepend(std::string prefix) : prefix_(std::move(prefix)) {}
-  void apply(std::string& text) const override {
+  void apply(std::string& text, std::size_t max_bytes) const override {
     if (!text.empty()) text.insert(0, prefix_);
+    check_size(text, max_bytes);
   }
 
  private:
@@ -153,7 +164,7 @@ class Prepend : public Normalizer::Step {
 class ReplaceText : public Normalizer::Step {
  public:
   ReplaceText(std::string from, std::string to) : from_(std::move(from)), to_(std::move(to)) {}
-  void apply(std::string& text) const override {
+  void apply(std::string& text, std::size_t max_bytes) const override {
     std::size_t found = text.find(from_);
     if (found == std::string::npos) return;
     std::string result;
@@ -163,9 +174,9 @@ class ReplaceText : public Normalizer::Step {
       result.append(text, begin, found - begin);
       result += to_;
       begin = found + from_.size();
+      check_size(result, max_bytes);
     }
     result.append(text, begin);
-    check_size(result);
     text = std::move(result);
   }
 
@@ -176,7 +187,7 @@ class ReplaceText : public Normalizer::Step {
 class ReplaceRegex : public Normalizer::Step {
  public:
   ReplaceRegex(Regex regex, std::string to) : regex_(std::move(regex)), to_(std::move(to)) {}
-  void apply(std::string& text) const override {
+  void apply(std::string& text, std::size_t max_bytes) const override {
     std::string result;
     std::size_t begin = 0;
     Regex::Search search(regex_, text);
@@ -184,7 +195,7 @@ class ReplaceRegex : public Normalizer::Step {
       result.append(text, begin, match->first - begin);
       result += to_;
       begin = match->second;
-      check_size(result);
+      check_size(result, max_bytes);
     }
     result.append(text, begin);
     text = std::move(result);
@@ -198,9 +209,9 @@ class ReplaceRegex : public Normalizer::Step {
 class Charsmap : public Normalizer::Step {
  public:
   explicit Charsmap(PrecompiledCharsmap map) : map_(std::move(map)) {}
-  void apply(std::string& text) const override {
+  void apply(std::string& text, std::size_t max_bytes) const override {
     map_.apply(text);
-    check_size(text);
+    check_size(text, max_bytes);
   }
 
  private:
@@ -209,7 +220,7 @@ class Charsmap : public Normalizer::Step {
 
 class MapBytes : public Normalizer::Step {
  public:
-  void apply(std::string& text) const override {
+  void apply(std::string& text, std::size_t) const override {
     std::string result;
     result.reserve(text.size() * 2);
     for (const char byte : text) result += printable_byte(static_cast<std::uint8_t>(byte));
@@ -224,6 +235,11 @@ std::unique_ptr<Normalizer::Step> each(EachCharacter::Function function) {
 }  // namespace
 
 Normalizer::Normalizer(const JsonReader& json) { add(json, 0); }
+
+void Normalizer::apply(std::string& text) const {
+  const std::size_t max_bytes = std::min(std::max(text.size() * kMaxGrowth, kMinGrownBytes), kMaxGrownBytes);
+  for (const auto& step : steps_) step->apply(text, max_bytes);
+}
 
 void Normalizer::add(const JsonReader& json, int depth) {
   if (depth > kMaxDepth) json.fail("has sequences nested deeper than " + std::to_string(kMaxDepth));

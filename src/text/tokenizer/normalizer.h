@@ -2,6 +2,7 @@
 // each text to text.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,7 +17,8 @@ class Normalizer {
   class Step {
    public:
     virtual ~Step() = default;
-    virtual void apply(std::string& text) const = 0;
+    /// Throws Error{kBadInput} where the text would become longer than `max_bytes`.
+    virtual void apply(std::string& text, std::size_t max_bytes) const = 0;
   };
 
   Normalizer() = default;
@@ -26,10 +28,9 @@ class Normalizer {
   bool empty() const { return steps_.empty(); }
   /// True when the last step leaves bytes in the printable alphabet of GPT-2.
   bool maps_bytes() const { return maps_bytes_; }
-  /// `text` must be valid UTF-8 and stays so.
-  void apply(std::string& text) const {
-    for (const auto& step : steps_) step->apply(text);
-  }
+  /// `text` must be valid UTF-8 and stays so. Throws Error{kBadInput} where it grows beyond all that published
+  /// normalizers do.
+  void apply(std::string& text) const;
 
  private:
   void add(const JsonReader& json, int depth);

@@ -8,6 +8,9 @@ namespace pajamas {
 namespace {
 
 constexpr int kMaxDepth = 8;
+/// Tokens around a text, all steps together; published files have 4. They are counted, since a template may repeat a
+/// token whose list of ids is long itself.
+constexpr std::size_t kMaxAround = 1024;
 
 std::int32_t read_id(const JsonReader& json) { return static_cast<std::int32_t>(json.as_integer(0, kMaxTokens - 1)); }
 
@@ -30,6 +33,9 @@ void read_template(const JsonReader& json, SurroundingTokens& tokens) {
     const std::string name = item.member("SpecialToken").string("id");
     for (const JsonReader& id : json.member("special_tokens").member(name.c_str()).member("ids").elements()) {
       (is_after ? own.after : own.before).push_back(read_id(id));
+      if (own.before.size() + own.after.size() > kMaxAround) {
+        item.fail("puts more than " + std::to_string(kMaxAround) + " tokens around every text");
+      }
     }
   }
   if (!is_after) json.member("single").fail("leaves the text out");
@@ -59,6 +65,9 @@ void read(const JsonReader& json, int depth, SurroundingTokens& tokens) {
 SurroundingTokens read_post_processor(const JsonReader& json) {
   SurroundingTokens tokens;
   read(json, 0, tokens);
+  if (tokens.before.size() + tokens.after.size() > kMaxAround) {
+    json.fail("puts more than " + std::to_string(kMaxAround) + " tokens around every text");
+  }
   return tokens;
 }
 

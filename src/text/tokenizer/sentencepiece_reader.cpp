@@ -53,7 +53,8 @@ class WireReader {
   }
   [[noreturn]] void fail() const {
     throw Error(ErrorKind::kBadInput, "is no SentencePiece model, or one that is cut off", where_,
-                "fetch tokenizer.model again");
+                "give tokenizer.model, tokenizer.json, a GGUF file or a checkpoint folder; one that is cut off must be "
+                "fetched again");
   }
 
  private:

@@ -204,6 +204,21 @@ TEST(GrammarSchemaTest, HoldsToTheWhitespaceAskedFor) {
   EXPECT_FALSE(accepts(schema, R"({    "a":[]})", options));
   EXPECT_FALSE(accepts(schema, " {\"a\":[]}", options));
   EXPECT_FALSE(accepts(schema, "{\"a\":[]} ", options));
+  options.whitespace = JsonWhitespace::kIndented;
+  for (const char* const text :
+       {R"({"a":[1,2]})", R"({"a": [1, 2]})", "{\n  \"a\": [\n   1,\n\t2\n  ]\n}", R"({ "a" : [ 1 , 2 ] })"}) {
+    EXPECT_TRUE(accepts(schema, text, options)) << text;
+  }
+  for (const char* const text :
+       {"{\n    \"a\":[]}", "{\n\n\"a\":[]}", R"({"a":  []})", "{\t\"a\":[]}", "{ \n\"a\":[]}", " {\"a\":[]}"}) {
+    EXPECT_FALSE(accepts(schema, text, options)) << text;
+  }
+  options.max_whitespace = 0;
+  EXPECT_TRUE(accepts(schema, "{\n\"a\": []}", options));
+  EXPECT_FALSE(accepts(schema, "{\n \"a\": []}", options));
+  const GrammarOptions defaults;
+  EXPECT_TRUE(accepts(schema, "{\n" + std::string(24, ' ') + "\"a\": [1]\n}", defaults));
+  EXPECT_FALSE(accepts(schema, "{\n" + std::string(25, ' ') + "\"a\": [1]\n}", defaults));
 }
 
 TEST(GrammarSchemaTest, OpensObjectsWhereAsked) {

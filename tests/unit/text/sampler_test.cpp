@@ -43,7 +43,7 @@ std::string message_of(const std::function<void()>& action, ErrorKind kind) {
     action();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), kind);
-    return error.message();
+    return error.what();
   }
   ADD_FAILURE() << "no error";
   return {};

@@ -10,6 +10,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -208,6 +209,13 @@ class ExprPool {
   FormId of_atom(AtomId id);
   /// Makes a canonical form of any terms; bounds are those that the atoms give.
   FormId normalized(std::int64_t constant, std::vector<Term> terms);
+  /// whole = part · top + rest with 0 <= rest < part, a low part that never carries into the rest.
+  struct Cut {
+    std::int64_t part;
+    FormId top, rest;
+  };
+  /// The cut with the largest part that divides `divisor`.
+  std::optional<Cut> cut_without_carry(const Form& whole, std::int64_t divisor);
   AtomId digit_atom(FormId base, std::int64_t divisor, std::int64_t modulus);
   bool merge_digits(std::vector<Term>& terms, FormId& rest);
 

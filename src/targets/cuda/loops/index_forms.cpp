@@ -228,6 +228,27 @@ AtomId ExprPool::digit_atom(FormId base, std::int64_t divisor, std::int64_t modu
   return intern_atom(made);
 }
 
+std::optional<ExprPool::Cut> ExprPool::cut_without_carry(const Form& whole, std::int64_t divisor) {
+  std::vector<std::int64_t> parts;
+  for (const Term& term : whole.terms) {
+    const std::int64_t part = std::gcd(term.factor, divisor);
+    if (part > 1) parts.push_back(part);
+  }
+  std::sort(parts.begin(), parts.end(), std::greater<>());
+  for (const std::int64_t part : parts) {
+    std::vector<Term> upper;
+    std::vector<Term> lower;
+    for (const Term& term : whole.terms) (term.factor % part == 0 ? upper : lower).push_back(term);
+    const std::int64_t shift = floor_divide(whole.constant, part);
+    const FormId rest = normalized(whole.constant - shift * part, std::move(lower));
+    if (form(rest).low < 0 || form(rest).high >= part) continue;
+    for (Term& term : upper) term.factor /= part;
+    const FormId top = normalized(shift, std::move(upper));
+    return Cut{part, assume(top, floor_divide(whole.low, part), floor_divide(whole.high, part)), rest};
+  }
+  return std::nullopt;
+}
+
 FormId ExprPool::divide(FormId a, std::int64_t divisor) {
   if (divisor <= 0) throw Error(ErrorKind::kUnsupported, "an empty axis in a loop");
   if (divisor == 1) return a;
@@ -266,24 +287,7 @@ FormId ExprPool::divide(FormId a, std::int64_t divisor) {
   }
   // A low part that never carries into the rest: floor((g·G + R) / (g·c)) = floor(G / c) for 0 <= R < g.
   if (whole.terms.size() > 1 || whole.constant != 0) {
-    std::vector<std::int64_t> parts;
-    for (const Term& term : whole.terms) {
-      const std::int64_t part = std::gcd(term.factor, divisor);
-      if (part > 1) parts.push_back(part);
-    }
-    std::sort(parts.begin(), parts.end(), std::greater<>());
-    for (const std::int64_t part : parts) {
-      std::vector<Term> upper;
-      std::vector<Term> lower;
-      for (const Term& term : whole.terms) (term.factor % part == 0 ? upper : lower).push_back(term);
-      const std::int64_t shift = floor_divide(whole.constant, part);
-      const FormId rest = normalized(whole.constant - shift * part, std::move(lower));
-      if (form(rest).low < 0 || form(rest).high >= part) continue;
-      for (Term& term : upper) term.factor /= part;
-      FormId top = normalized(shift, std::move(upper));
-      top = assume(top, floor_divide(whole.low, part), floor_divide(whole.high, part));
-      return divide(top, divisor / part);
-    }
+    if (const auto cut = cut_without_carry(whole, divisor)) return divide(cut->top, divisor / cut->part);
   }
   if (whole.terms.size() == 1 && whole.constant == 0 && whole.terms[0].factor == 1) {
     const Atom inner = atom(whole.terms[0].atom);
@@ -316,23 +320,8 @@ FormId ExprPool::modulo(FormId a, std::int64_t modulus) {
     return modulo(normalized(constant, std::move(inside)), modulus);
   }
   if (constant != whole.constant) return modulo(add(a, constant - whole.constant), modulus);
-  std::vector<std::int64_t> parts;
-  for (const Term& term : whole.terms) {
-    const std::int64_t part = std::gcd(term.factor, modulus);
-    if (part > 1) parts.push_back(part);
-  }
-  std::sort(parts.begin(), parts.end(), std::greater<>());
-  for (const std::int64_t part : parts) {
-    std::vector<Term> upper;
-    std::vector<Term> lower;
-    for (const Term& term : whole.terms) (term.factor % part == 0 ? upper : lower).push_back(term);
-    const std::int64_t shift = floor_divide(whole.constant, part);
-    const FormId rest = normalized(whole.constant - shift * part, std::move(lower));
-    if (form(rest).low < 0 || form(rest).high >= part) continue;
-    for (Term& term : upper) term.factor /= part;
-    FormId top = normalized(shift, std::move(upper));
-    top = assume(top, floor_divide(whole.low, part), floor_divide(whole.high, part));
-    return add(scale(modulo(top, modulus / part), part), rest);
+  if (const auto cut = cut_without_carry(whole, modulus)) {
+    return add(scale(modulo(cut->top, modulus / cut->part), cut->part), cut->rest);
   }
   if (whole.terms.size() == 1 && whole.constant == 0 && whole.terms[0].factor == 1) {
     const Atom inner = atom(whole.terms[0].atom);
