@@ -54,9 +54,22 @@ Model lowered(const Model& source, std::int64_t batch, Precision precision, bool
   return model;
 }
 
-/// Values as a picture or a spectrogram gives them after normalisation; nothing and one for integers.
-Tensor random_input(DType dtype, const Shape& shape, std::mt19937& random) {
-  std::uniform_real_distribution<float> distribution(-1.5F, 1.5F);
+struct InputRange {
+  float low = -1.5F;
+  float high = 1.5F;
+};
+
+/// What the model takes: pixels from 0 to 1 where its metadata are those of a YOLO exporter, else pictures and
+/// spectrograms after normalisation. It matters for accuracy: noise of three times a picture's contrast drives the
+/// logits of yolov8n to a deviation of 30, where the roundings of float16 alone (emulated with exact sums) make
+/// 0.9 % of the boxes; on pixels from 0 to 1 they make 0.04 %.
+InputRange input_range(const Model& model) {
+  return model.find_metadata("imgsz") != nullptr ? InputRange{0, 1} : InputRange{};
+}
+
+/// Zeros for integers.
+Tensor random_input(DType dtype, const Shape& shape, const InputRange& range, std::mt19937& random) {
+  std::uniform_real_distribution<float> distribution(range.low, range.high);
   Tensor tensor(dtype, shape);
   const auto bytes = tensor.mutable_bytes();
   const auto count = static_cast<std::size_t>(shape.num_elements());
@@ -166,7 +179,8 @@ Prepared prepare(const std::filesystem::path& source, std::int64_t batch, const 
   std::mt19937 random(1);
   const cuda::InputShapes shapes = prepared.built.engine->tuned_shapes();
   for (std::size_t i = 0; i < shapes.size(); ++i) {
-    prepared.inputs.push_back(random_input(prepared.built.engine->inputs()[i].dtype, shapes[i], random));
+    prepared.inputs.push_back(
+        random_input(prepared.built.engine->inputs()[i].dtype, shapes[i], input_range(model), random));
   }
   return prepared;
 }

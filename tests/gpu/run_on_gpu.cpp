@@ -57,11 +57,11 @@ std::vector<Tensor> run_by_interpreter(const Model& model, const std::vector<Ten
 }
 
 void expect_near(const std::vector<Tensor>& actual, const std::vector<Tensor>& expected, Precision precision,
-                 const std::string& what) {
+                 const std::string& what, OperatorClass operator_class) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
   for (std::size_t i = 0; i < actual.size(); ++i) {
     const Comparison comparison = compare(what + " output " + std::to_string(i), expected[i], actual[i]);
-    const auto failure = past_tolerance(comparison, tolerance(precision, OperatorClass::kNetwork));
+    const auto failure = past_tolerance(comparison, tolerance(precision, operator_class));
     EXPECT_FALSE(failure) << *failure << "; " << describe(comparison);
   }
 }

@@ -29,9 +29,9 @@ std::vector<Tensor> run_on_gpu(const cuda::CudaEngine& engine, const std::vector
 /// What the project's interpreter computes for the unlowered model, in the order of its outputs.
 std::vector<Tensor> run_by_interpreter(const Model& model, const std::vector<Tensor>& inputs);
 
-/// Each output within the tolerance of a whole network in this precision.
+/// Each output within the tolerance of a whole network in this precision, or of another class.
 void expect_near(const std::vector<Tensor>& actual, const std::vector<Tensor>& expected, Precision precision,
-                 const std::string& what);
+                 const std::string& what, OperatorClass operator_class = OperatorClass::kNetwork);
 
 /// Values uniform in [-1, 1]; zeros and ones for integers. The same seed, the same values.
 Tensor random_tensor(DType dtype, const Shape& shape, unsigned seed);

@@ -6,11 +6,9 @@
 #include "base/log.h"
 #include "engine/target.h"
 #include "pajamas/error.h"
-#include "targets/cuda/lowering/lower.h"
 #include "targets/cuda/runtime/engine_builder.h"
 #include "targets/cuda/runtime/nvjpeg_library.h"
 #include "targets/cuda/runtime/nvrtc.h"
-#include "targets/shape_profiles.h"
 
 namespace pajamas {
 
@@ -62,13 +60,12 @@ class CudaTarget final : public Target {
 
   Support supports(const Model& model, const BuildPlan& plan) const override {
     try {
-      if (Support support = supports_graph(model); !support) return support;
-      resolve_profiles(model, plan.profiles);
+      // Which shapes depend on the data shows only where the others are known.
+      return supports_profiles(model, plan.profiles);
     } catch (const Error& error) {
       return Support::no(error.where().empty() ? error.message() : error.where() + ": " + error.message(),
                          error.remedy());
     }
-    return Support::yes();
   }
 
   CompiledPart compile(const CompileRequest& request) const override {

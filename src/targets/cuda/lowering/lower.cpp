@@ -414,6 +414,7 @@ class Lowering {
     conv.dilations = node.ints_attribute("dilations", Extents(axes, 1));
     const auto pads = node.ints_attribute("pads", Extents(2 * axes, 0));
     const std::string mode = node.string_attribute("auto_pad", "NOTSET");
+    const auto output_padding = node.ints_attribute("output_padding");
     const auto y = graph_.extents_of(product.output);
     for (std::size_t i = 0; i < axes; ++i) {
       const std::int64_t reach = conv.dilations[i] * (weights[i + 2] - 1) + 1;
@@ -421,10 +422,13 @@ class Lowering {
       std::int64_t after = mode == "NOTSET" ? pads[i + axes] : 0;
       if (conv.is_transposed) {
         // What the output's extent leaves over (output_padding, output_shape) is cut off behind, or added: negative.
-        const std::int64_t total = conv.strides[i] * (x[i + 2] - 1) + reach - y[i + 2];
-        const bool is_given = node.find_attribute("output_shape") == nullptr && mode == "NOTSET";
+        // Only what is cut off is shared by both ends; a result larger than the full one has its zeros at the end.
+        const std::int64_t natural = conv.strides[i] * (x[i + 2] - 1) + reach;
+        const std::int64_t extra = i < output_padding.size() ? output_padding[i] : 0;
+        const std::int64_t total = std::max<std::int64_t>(0, natural + extra - y[i + 2]);
+        const bool is_given = node.find_attribute("output_shape") == nullptr && !mode.starts_with("SAME");
         if (!is_given) before = mode == "SAME_UPPER" ? total / 2 : total - total / 2;
-        after = total - before;
+        after = natural - y[i + 2] - before;
       } else if (mode == "SAME_UPPER" || mode == "SAME_LOWER") {
         const std::int64_t total = std::max<std::int64_t>(0, (y[i + 2] - 1) * conv.strides[i] + reach - x[i + 2]);
         before = mode == "SAME_UPPER" ? total / 2 : total - total / 2;

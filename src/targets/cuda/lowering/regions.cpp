@@ -28,9 +28,8 @@ std::vector<std::vector<int>> group_regions(const GraphContext& graph, std::span
 }
 
 bool is_operator_step(const Node& node) {
-  static const std::set<std::string, std::less<>> kTypes{
-      "TopK",   "NonMaxSuppression", "NonZero", "RoiAlign",       "GatherND",
-      "ArgMax", "ScatterND",         "ArgMin",  "GatherElements", "ScatterElements"};
+  static const std::set<std::string, std::less<>> kTypes{"TopK",     "NonMaxSuppression", "NonZero",
+                                                         "RoiAlign", "ScatterND",         "ScatterElements"};
   return (node.domain.empty() || node.domain == "ai.onnx") && kTypes.count(node.op_type) != 0;
 }
 

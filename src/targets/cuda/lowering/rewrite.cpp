@@ -2,11 +2,14 @@
 #include "targets/cuda/lowering/rewrite.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "graph/passes/pass.h"
 #include "graph/shape_inference.h"
+#include "pajamas/error.h"
 #include "targets/cuda/lowering/graph_context.h"
 #include "targets/cuda/lowering/window.h"
+#include "tensor/half.h"
 
 namespace pajamas::cuda {
 
@@ -16,6 +19,15 @@ namespace {
 constexpr std::int64_t kChannelQuantum = 4;
 /// Rows of a product's operand are whole vectors of 16 bytes in float16.
 constexpr std::int64_t kRowQuantum = 8;
+
+Tensor scalar_of(DType dtype, float value) {
+  if (dtype == DType::kFloat32) return Tensor::scalar(value);
+  if (dtype == DType::kFloat64) return Tensor::scalar(static_cast<double>(value));
+  Tensor tensor(dtype, Shape{});
+  const std::uint16_t bits = dtype == DType::kFloat16 ? float16_from_float(value) : bfloat16_from_float(value);
+  std::memcpy(tensor.mutable_bytes().data(), &bits, sizeof bits);
+  return tensor;
+}
 
 class Rewriter {
  public:
@@ -168,6 +180,19 @@ class Rewriter {
     pad.inputs.push_back(integers(pad.outputs[0] + "/pads", pads));
   }
 
+  /// Of a node whose inputs are all of one type.
+  DType type_of_inputs(const Node& node) {
+    DType dtype = DType::kUndefined;
+    for (const std::string& name : node.inputs) {
+      if (shape_of_constant(name, dtype)) return dtype;
+    }
+    if (facts_ == nullptr) facts_ = infer_facts(without_large_constants(source_, constants_));
+    for (const std::string& name : node.inputs) {
+      if (dtype = facts_->dtype_of(name); dtype != DType::kUndefined) return dtype;
+    }
+    throw Error(ErrorKind::kUnsupported, "the type of its inputs is unknown", node.describe());
+  }
+
   void pad_channels(Node& conv) {
     DType dtype = DType::kUndefined;
     const std::optional<Shape> weights = shape_of_constant(conv.inputs[1], dtype);
@@ -221,7 +246,10 @@ class Rewriter {
     const std::optional<Shape> shape = shape_of_constant(gemm.inputs[2], dtype);
     const bool is_bias = shape && shape->rank() == 1 && (*shape)[0] != 1;
     if (beta == 0 || (beta == 1 && is_bias)) return false;
-    if (beta != 1 && dtype != DType::kFloat32) return false;
+    if (beta != 1 && dtype == DType::kUndefined) dtype = type_of_inputs(gemm);
+    if (beta != 1 && (!is_floating_point(dtype) || bits_of(dtype) < 16)) {
+      return false;  // An integer product, which no step computes.
+    }
     Node product = gemm;
     product.inputs.resize(2);
     product.remove_attribute("beta");
@@ -233,7 +261,7 @@ class Rewriter {
       mul.op_type = "Mul";
       mul.name = gemm.name + "/beta";
       const std::string factor = names_.take(gemm.outputs[0] + "/beta_value");
-      result_.model.graph.set_initializer(factor, Tensor::scalar(beta));
+      result_.model.graph.set_initializer(factor, scalar_of(dtype, beta));
       mul.inputs = {added, factor};
       added = names_.take(gemm.outputs[0] + "/beta");
       mul.outputs = {added};

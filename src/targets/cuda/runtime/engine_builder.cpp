@@ -141,6 +141,11 @@ std::span<const std::byte> bytes_of_text(const std::string& text) {
 
 }  // namespace
 
+Support supports_profiles(const Model& model, const std::vector<ShapeProfile>& profiles) {
+  const InputShapes usual = shapes_of(full_profiles(model, profiles), &ShapeProfile::opt);
+  return supports_graph(with_input_shapes(model, table_of(model.graph), usual).model);
+}
+
 BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Model& model,
                          const BuildEngineOptions& options, TimingCache& cache) {
   const Range range("pajamas build");

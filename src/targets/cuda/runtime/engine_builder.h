@@ -9,6 +9,7 @@
 
 #include "base/cancel.h"
 #include "engine/build_plan.h"
+#include "engine/target.h"
 #include "targets/cuda/runtime/engine.h"
 #include "targets/cuda/runtime/timing_cache.h"
 #include "targets/cuda/runtime/tuner.h"
@@ -36,6 +37,10 @@ struct BuiltEngine {
   double one_stream_us = 0;  ///< Time of the whole plan on one stream; 0 where it was not measured.
   double lanes_us = 0;       ///< The same with parallel branches; 0 where there are none.
 };
+
+/// Whether the model can be lowered at the usual shapes of its profiles (see resolve_profiles). No GPU needed. Throws
+/// Error{kUsage} for profiles that do not fit.
+Support supports_profiles(const Model& model, const std::vector<ShapeProfile>& profiles);
 
 /// `model`: after the passes. Uses what `cache` knows and adds what it times. Throws Error{kUnsupported} naming what
 /// cannot be computed or how many bytes are lacking for the profile's largest shapes, Error{kUsage} for profiles that
