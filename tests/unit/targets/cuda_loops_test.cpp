@@ -22,6 +22,7 @@
 #include "support/temporary_folder.h"
 #include "targets/cuda/loops/loops.h"
 #include "tensor/half.h"
+#include "unit/targets/nvrtc_probe.h"
 
 namespace pajamas::cuda {
 namespace {
@@ -277,43 +278,6 @@ Tensor read_tensor(const std::filesystem::path& path) {
   std::memcpy(bytes.data(), proto.raw_data().data(), std::min(bytes.size(), proto.raw_data().size()));
   return tensor;
 }
-
-/// NVRTC, opened at run time: compiling needs no GPU.
-class Nvrtc {
- public:
-  Nvrtc() {
-    for (const char* name : {"libnvrtc.so.13", "libnvrtc.so", "/usr/local/cuda/lib/libnvrtc.so.13",
-                             "/usr/local/cuda/lib64/libnvrtc.so.13"}) {
-      if (library_ = dlopen(name, RTLD_NOW); library_ != nullptr) break;
-    }
-  }
-  bool is_there() const { return library_ != nullptr; }
-  /// Empty when it compiles.
-  std::string compile(const std::string& source, const char* arch) const {
-    void* program = nullptr;
-    find<int (*)(void**, const char*, const char*, int, const char* const*, const char* const*)>("nvrtcCreateProgram")(
-        &program, source.c_str(), "loop.cu", 0, nullptr, nullptr);
-    const char* options[] = {arch, "--std=c++17"};
-    const int status = find<int (*)(void*, int, const char* const*)>("nvrtcCompileProgram")(program, 2, options);
-    std::string log;
-    if (status != 0) {
-      std::size_t size = 0;
-      find<int (*)(void*, std::size_t*)>("nvrtcGetProgramLogSize")(program, &size);
-      log.resize(size + 1);
-      find<int (*)(void*, char*)>("nvrtcGetProgramLog")(program, log.data());
-      log = "failed: " + log;
-    }
-    find<int (*)(void**)>("nvrtcDestroyProgram")(&program);
-    return log;
-  }
-
- private:
-  template <typename Function>
-  Function find(const char* name) const {
-    return reinterpret_cast<Function>(dlsym(library_, name));
-  }
-  void* library_ = nullptr;
-};
 
 /// A spread of the sources, all of them with PAJAMAS_NVRTC_ALL set.
 void compile_for_gpus(const std::vector<Job>& jobs, std::size_t stride) {

@@ -106,6 +106,14 @@ T __shfl_xor_sync(unsigned, T value, int step) {
   return other;
 }
 
+/// Threads of the host run one after the other.
+template <typename T>
+T atomicExch(T* place, T value) {
+  const T before = *place;
+  *place = value;
+  return before;
+}
+
 inline float lp_from_bits(std::uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);

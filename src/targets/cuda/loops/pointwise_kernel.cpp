@@ -144,8 +144,10 @@ std::string whole_source(const Region& region, const KernelRequest& request, con
         default:
           throw Error(ErrorKind::kUnsupported, std::string("a table of ") + to_string(values.dtype()) + " in a loop");
       }
-      if (text.find("lp_f") != std::string::npos) {
-        throw Error(ErrorKind::kUnsupported, "a table with infinities in a loop");
+      // Numbers without digits must be constant expressions here.
+      if (text.find("_nan()") != std::string::npos) text = "__builtin_nanf(\"\")";
+      if (text.find("_infinity()") != std::string::npos) {
+        text = text.find('-') == std::string::npos ? "__builtin_huge_valf()" : "-__builtin_huge_valf()";
       }
       source += (k == 0 ? "" : ", ") + text;
     }

@@ -9,6 +9,8 @@
 #include "tensor/half.h"
 
 namespace pajamas::cuda::loops {
+
+void add_sampling_formulas(OperatorTable& table);  // formulas_sampling.cpp
 namespace {
 
 /// Elements of an integer or float tensor of at most a few hundred elements as doubles and as integers.
@@ -60,6 +62,7 @@ const OperatorEntry* find_operator(const Node& node) {
     add_movement_formulas(made);
     add_indexing_formulas(made);
     add_resize_formulas(made);
+    add_sampling_formulas(made);
     add_row_formulas(made);
     add_window_formulas(made);
     return made;

@@ -15,6 +15,7 @@
 #include "targets/cuda/lowering/schedule.h"
 #include "targets/cuda/lowering/siblings.h"
 #include "targets/cuda/lowering/storage.h"
+#include "targets/cuda/operators/operators.h"
 
 namespace pajamas::cuda {
 
@@ -86,8 +87,8 @@ class Lowering {
       if (roles[i] != Role::kLoop) continue;
       const Node& node = graph.nodes()[i];
       if (const Support support = loop_support(graph, node); !support) {
-        if (!is_operator_step(node))
-          throw Error(ErrorKind::kUnsupported, support.reason, node.describe(), support.remedy);
+        const Support own = is_operator_step(node) ? supports_operator(node, graph.opset, *graph.facts) : support;
+        if (!own) throw Error(ErrorKind::kUnsupported, own.reason, node.describe(), own.remedy);
         roles[i] = Role::kOperator;
       }
     }

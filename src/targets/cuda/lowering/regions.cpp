@@ -1,8 +1,6 @@
 // See regions.h.
 #include "targets/cuda/lowering/regions.h"
 
-#include <algorithm>
-#include <set>
 #include <string>
 
 #include "targets/cuda/loops/loops.h"
@@ -25,12 +23,6 @@ std::vector<std::vector<int>> group_regions(const GraphContext& graph, std::span
     regions.emplace_back(region.nodes.begin(), region.nodes.end());
   }
   return regions;
-}
-
-bool is_operator_step(const Node& node) {
-  static const std::set<std::string, std::less<>> kTypes{"TopK",     "NonMaxSuppression", "NonZero",
-                                                         "RoiAlign", "ScatterND",         "ScatterElements"};
-  return (node.domain.empty() || node.domain == "ai.onnx") && kTypes.count(node.op_type) != 0;
 }
 
 }  // namespace pajamas::cuda
