@@ -109,6 +109,7 @@ nlohmann::json to_json(const Manifest& manifest) {
                      {"outputs", tensors_to_json(part.outputs)},
                      {"target_facts", part.target_facts},
                      {"proof", part.proof}});
+    if (part.is_float32) parts.back()["is_float32"] = true;
   }
   return {{"format", "pajamas-bundle"},
           {"format_version", kManifestFormatVersion},
@@ -156,6 +157,7 @@ Manifest parse_manifest(const std::string& text, const std::filesystem::path& pa
     part.outputs = read_tensors(entry.member("outputs"));
     part.target_facts = entry.member("target_facts").json();
     if (entry.has("proof")) part.proof = entry.member("proof").json();
+    part.is_float32 = entry.boolean_or("is_float32", false);
     manifest.parts.push_back(std::move(part));
   }
   if (manifest.parts.empty()) reader.member("parts").fail("is empty: a bundle has at least one engine");

@@ -37,7 +37,10 @@ struct ManifestPart {
   std::vector<ManifestTensor> inputs;
   std::vector<ManifestTensor> outputs;
   nlohmann::json target_facts;  ///< The target's record (engine/target.h CompiledPart::facts).
-  nlohmann::json proof;         ///< The verification's record (verify/verification.h); null when none was made.
+  nlohmann::json proof;         ///< The verification's record (verify/proof.h); null when none was made.
+  /// Stays in float32, weights and arithmetic, whatever the bundle's plan says (engine/bundle_plan.h). Written when
+  /// set.
+  bool is_float32 = false;
 };
 
 struct Manifest {

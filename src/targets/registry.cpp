@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "engine/bundle_plan.h"
 #include "engine/engine_loader.h"
 #include "pajamas/error.h"
 
@@ -59,7 +60,7 @@ std::shared_ptr<const Engine> load_engine(const Bundle& bundle, const std::strin
     throw Error(ErrorKind::kInternal, "the bundle lists no file '" + wanted.name + "'", manifest_path);
   };
   request.facts = part.target_facts;
-  request.plan = parse_build_plan(JsonReader(manifest.plan, manifest_path, "plan"));
+  request.plan = plan_of(bundle, part);
   request.options = options;
   return find_target(manifest.target).load(request);
 }

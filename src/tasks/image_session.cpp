@@ -4,9 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/json_reader.h"
 #include "bundle/bundle.h"
-#include "engine/build_plan.h"
+#include "engine/bundle_plan.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -75,8 +74,7 @@ std::string describe_output(const std::string& name, const Shape& shape) {
 }
 
 std::size_t max_batch_of(const Bundle& bundle, const std::string& input) {
-  const std::string path = (bundle.directory() / kManifestFileName).string();
-  const BuildPlan plan = parse_build_plan(JsonReader(bundle.manifest().plan, path, "plan"));
+  const BuildPlan plan = plan_of(bundle);
   const ShapeProfile* profile = find_profile(plan.profiles, input);
   return profile != nullptr && profile->max.rank() > 0 ? static_cast<std::size_t>(profile->max[0]) : 0;
 }

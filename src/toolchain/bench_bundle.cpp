@@ -9,6 +9,7 @@
 #include "bench/environment.h"
 #include "bench/measure.h"
 #include "bundle/bundle.h"
+#include "engine/bundle_plan.h"
 #include "engine/engine_loader.h"
 #include "pajamas/error.h"
 #include "tensor/half.h"
@@ -130,8 +131,7 @@ nlohmann::json bench_bundle(const BenchRequest& request) {
   const Manifest& manifest = bundle.manifest();
   const ManifestPart& part = request.part.empty() ? manifest.parts.front() : manifest.part(request.part);
   require_passed_proof(part, bundle);
-  const BuildPlan plan =
-      parse_build_plan(JsonReader(manifest.plan, (bundle.directory() / kManifestFileName).string(), "plan"));
+  const BuildPlan plan = plan_of(bundle, part);
 
   request.progress.step("Loading");
   const auto engine = load_engine(bundle, part.name, {request.num_threads, request.is_exact_fp32});

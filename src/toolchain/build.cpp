@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "bundle/bundle.h"
+#include "engine/bundle_plan.h"
 #include "graph/block_weight_nodes.h"
 #include "graph/inline_functions.h"
 #include "graph/passes/expand_paged_attention.h"
@@ -253,11 +254,7 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
                 const BuildPlan& bundle_plan, const fs::path& folder, StepClock& clock, StoredParts& stored_parts,
                 BuildResult& result) {
   const Progress& progress = request.progress;
-  BuildPlan plan = bundle_plan;
-  if (part.is_float32) {
-    plan.precision = Precision::kFp32;
-    plan.weights = WeightFormat::kAsStored;
-  }
+  const BuildPlan plan = part.is_float32 ? in_float32(bundle_plan) : bundle_plan;
   const Target& target = find_target(plan.target);
   progress.step("Simplifying the graph");
   const bool is_language = has_paged_attention(part.model);
@@ -337,6 +334,7 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
   described.target_facts["passes"] = to_json(lowered.log);
   if (is_stored) described.target_facts["weights"] = to_json(stored);
   described.proof = proof.to_json();
+  described.is_float32 = part.is_float32;
   if (!quality.is_null()) described.proof["text_quality"] = quality;
   result.manifest.parts.push_back(std::move(described));
 }

@@ -3,6 +3,7 @@
 
 #include "base/json_reader.h"
 #include "base/log.h"
+#include "engine/bundle_plan.h"
 #include "engine/engine_loader.h"
 #include "graph/block_weight_nodes.h"
 #include "graph/passes/expand_paged_attention.h"
@@ -146,11 +147,6 @@ ImportedModel import_source(const Bundle& bundle, const fs::path& path, const Bu
   return import_model(path, hints, progress);
 }
 
-BuildPlan plan_of(const Bundle& bundle) {
-  return parse_build_plan(
-      JsonReader(bundle.manifest().plan, (bundle.directory() / kManifestFileName).string(), "plan"));
-}
-
 std::optional<Tokenizer> bundle_tokenizer(const Bundle& bundle) {
   for (const BundleFile& file : bundle.manifest().files) {
     if (file.role != "tokenizer") continue;
@@ -248,7 +244,8 @@ std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<fs
       throw Error(ErrorKind::kBadInput, "the model has no part '" + part.name + "', which the bundle has",
                   source_path.string(), "build the bundle again");
     }
-    const Model lowered = lowered_model(bundle, part, source_part->model, plan, options.progress);
+    const BuildPlan part_plan = plan_of(bundle, part);
+    const Model lowered = lowered_model(bundle, part, source_part->model, part_plan, options.progress);
     PartToProve to_prove;
     to_prove.name = part.name;
     to_prove.source = &source_part->model;
@@ -266,12 +263,12 @@ std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<fs
       note = absence->where() + " " + absence->message() + "; what to do: " + absence->remedy();
     }
     const bool is_language = has_paged_attention(*to_prove.source);
-    if (!is_language && plan.weights != WeightFormat::kAsStored && has_stored_weights(*to_prove.source)) {
+    if (!is_language && part_plan.weights != WeightFormat::kAsStored && has_stored_weights(*to_prove.source)) {
       to_prove.source = &lowered;  // Quantised weights stand in the bundle only.
     }
     proofs.push_back({part.name,
-                      is_language ? prove_language_bundle_part(bundle, to_prove, plan, imported, options)
-                                  : prove_part(to_prove, plan, manifest.task, options),
+                      is_language ? prove_language_bundle_part(bundle, to_prove, part_plan, imported, options)
+                                  : prove_part(to_prove, part_plan, manifest.task, options),
                       std::move(note)});
   }
   return proofs;

@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "base/files.h"
+#include "engine/bundle_plan.h"
 #include "graph/checker.h"
 #include "graph/interpreter.h"
 #include "graph/passes/expand_paged_attention.h"
@@ -25,6 +26,7 @@
 #include "targets/registry.h"
 #include "toolchain/build.h"
 #include "toolchain/import.h"
+#include "toolchain/prove_bundle.h"
 #include "verify/input_cases.h"
 #include "verify/onnxruntime_reference.h"
 
@@ -344,6 +346,44 @@ TEST_P(WhisperTest, EveryTensorIsUsedAsItIsStored) {
       EXPECT_EQ(stored->tensor.dtype(), weights.dtype_of(name)) << name;
     }
   }
+}
+
+/// The part that finds speech stays in float32 in a bundle of any precision: built, run and proven again as such.
+TEST(WhisperBundle, TheVoicePartIsProvenAgainAsTheBuildProvedIt) {
+  const fs::path detector = fs::path(PAJAMAS_DEPS_DIR) / "models/silero_vad.onnx";
+  if (!fs::exists(detector)) GTEST_SKIP() << detector << " is missing: run ./dev setup";
+  if (cpu_targets().empty()) GTEST_SKIP() << "no target with a cache is built in";
+  const test::TemporaryFolder folder;
+  BuildRequest request;
+  request.source = folder_of("tiny");
+  request.plan.target = "openvino";
+  request.plan.num_threads = 1;
+  request.hints.voice_detector = detector;
+  request.output = folder.path() / "bundle";
+  const fs::path directory = build(request).bundle;
+  const auto precisions = [](const nlohmann::json& proof) {
+    std::vector<std::string> names;
+    for (const auto& candidate : proof["candidates"]) names.push_back(candidate["precision"]);
+    return names;
+  };
+  // On a processor with bfloat16 the bundle's own precision is another one.
+  const Bundle bundle = Bundle::open(directory);
+  ProveOptions options;
+  options.num_threads = 1;
+  for (const auto& [part, proof, note] : prove_bundle(bundle, std::nullopt, options)) {
+    EXPECT_TRUE(proof.is_passed) << part << ": " << proof.summary;
+    EXPECT_EQ(precisions(proof.to_json()), precisions(bundle.manifest().part(part).proof)) << part;
+  }
+  // And whatever the processor has:
+  const fs::path manifest_path = directory / kManifestFileName;
+  nlohmann::json manifest = nlohmann::json::parse(read_file(manifest_path));
+  manifest["plan"]["precision"] = "bf16";
+  manifest["plan"]["weights"] = "int8";
+  write_file(manifest_path, manifest.dump());
+  const Bundle edited = Bundle::open(directory);
+  EXPECT_EQ(plan_of(edited, edited.manifest().part("encoder")).precision, Precision::kBf16);
+  EXPECT_EQ(plan_of(edited, edited.manifest().part("voice")).precision, Precision::kFp32);
+  EXPECT_EQ(plan_of(edited, edited.manifest().part("voice")).weights, WeightFormat::kAsStored);
 }
 
 INSTANTIATE_TEST_SUITE_P(Whisper, WhisperTest, testing::Values("tiny", "tiny_half"),

@@ -89,6 +89,15 @@ TEST_F(BundleTest, ReadsBackWhatWasWritten) {
   EXPECT_NE(bundle.open_checked(bundle.manifest().parts[0].files[1]), nullptr);
 }
 
+TEST_F(BundleTest, APartMayStayInFloat32) {
+  EXPECT_FALSE(Bundle::open(folder_ / "b").manifest().parts[0].is_float32);
+  EXPECT_EQ(edited([](auto& json) { json["parts"][0]["is_float32"] = true; }), "no error");
+  const Bundle bundle = Bundle::open(folder_ / "b");
+  EXPECT_TRUE(bundle.manifest().parts[0].is_float32);
+  EXPECT_EQ(to_json(bundle.manifest())["parts"][0]["is_float32"], true);
+  EXPECT_THAT(edited([](auto& json) { json["parts"][0]["is_float32"] = "yes"; }), HasSubstr("parts[0].is_float32"));
+}
+
 TEST_F(BundleTest, NamesOfAnyBytesAndDigitsAreWritten) {
   Manifest manifest = example();
   // Names of open extents come from the model file: digits too many for a number stay a name.
