@@ -23,13 +23,23 @@ namespace {
 constexpr std::uint64_t kMaxLabelBytes = 64ULL << 20;
 constexpr const char* kVoiceDetectorFile = "silero_vad.onnx";
 
+/// A model that the passes may rely on. What is wrong with it is said of its file.
+Model read_checked_onnx(const fs::path& file) {
+  Model model = read_onnx(file);
+  try {
+    check_model(model);
+  } catch (const Error& error) {
+    throw error.with_context(file.string());
+  }
+  return model;
+}
+
 ImportedModel import_onnx(const fs::path& source, const ImportHints& hints) {
   ImportedModel imported;
   imported.name = folder_name(source.stem().string());
   imported.format = "onnx";
-  Model model = read_onnx(source);
+  Model model = read_checked_onnx(source);
   try {
-    check_model(model);
     Recognition recognition = recognise_model(model, hints);
     imported.family = std::move(recognition.family);
     imported.task = std::move(recognition.task);
@@ -63,12 +73,7 @@ void add_voice_detector(ImportedModel& imported, const fs::path& source, const I
   ImportedPart part;
   part.name = kVoicePart;
   part.is_float32 = true;
-  part.model = read_onnx(file);
-  try {
-    check_model(part.model);
-  } catch (const Error& error) {
-    throw error.with_context(file.string());
-  }
+  part.model = read_checked_onnx(file);
   imported.parts.push_back(std::move(part));
 }
 
@@ -114,10 +119,6 @@ std::vector<fs::path> gguf_splits(const fs::path& source) {
   }
   return files;
 }
-
-}  // namespace
-
-namespace {
 
 ImportedModel import_any(const fs::path& source, const ImportHints& hints, const Progress& progress) {
   progress.step("Reading " + source.filename().string());
