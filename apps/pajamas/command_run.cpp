@@ -1,5 +1,5 @@
 // pajamas run: pictures through a bundle, by the bundle's task. Language models: command_run_generation.cpp; speech:
-// command_run_transcription.cpp.
+// command_run_transcription.cpp and command_run_speech.cpp.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -10,6 +10,7 @@
 #include "bundle/bundle.h"
 #include "cli.h"
 #include "command_run_generation.h"
+#include "command_run_speech.h"
 #include "command_run_transcription.h"
 #include "pajamas/classification.h"
 #include "pajamas/detection.h"
@@ -40,6 +41,8 @@ struct RunOptions {
   std::vector<std::string> generation_names;  ///< Of the options that only generation has.
   TranscriptionRunOptions transcription;
   std::vector<std::string> transcription_names;
+  SpeechRunOptions speech;
+  std::vector<std::string> speech_names;
   fs::path output;
 };
 
@@ -245,15 +248,35 @@ TranscriptionRunOptions transcription_options(const RunOptions& options) {
   return transcription;
 }
 
+/// Options that tasks share, as speech understands them.
+SpeechRunOptions speech_options(const RunOptions& options) {
+  if (!options.images.empty()) {
+    throw Error(ErrorKind::kUsage, "a voice takes text", options.images.front().string(),
+                "give --text TEXT, or --file FILE for a file of text");
+  }
+  SpeechRunOptions speech = options.speech;
+  speech.bundle = options.bundle;
+  speech.texts = options.texts;
+  speech.output = options.output;
+  speech.seed = options.generation.seed;
+  speech.num_threads = options.num_threads;
+  speech.time_limit_s = options.time_limit_s;
+  return speech;
+}
+
 int run_run(const RunOptions& options, const CLI::App& app, Context& context) {
   const std::string task = Bundle::open(options.bundle).manifest().task.name;
   require_task_option(app, task, "detection", {"--threshold", "--iou", "--max-detections", "--agnostic", "--annotate"});
   require_task_option(app, task, "classification or generation", {"--top-k"});
   require_task_option(app, task, "embedding or generation", {"--prompt"});
-  require_task_option(app, task, "embedding", {"--labels", "--text"});
+  require_task_option(app, task, "embedding", {"--labels"});
+  require_task_option(app, task, "embedding or speech", {"--text"});
+  require_task_option(app, task, "generation or speech", {"--seed"});
   require_task_option(app, task, "generation", options.generation_names);
   require_task_option(app, task, "transcription", options.transcription_names);
-  require_task_option(app, task, "transcription", {"--output"});
+  require_task_option(app, task, "speech", options.speech_names);
+  require_task_option(app, task, "transcription or speech", {"--output"});
+  if (task == "speech") return run_speech_command(speech_options(options), context);
   if (task == "transcription") return run_transcription_command(transcription_options(options), context);
   if (task == "generation") return run_generation(generation_options(options, app), context);
   if (task == "classification" && options.top_k < 1) {
@@ -309,10 +332,14 @@ Command add_run_command(CLI::App& app, Context& context) {
       ->delimiter(',');
   command->add_option("--prompt", options->prompt,
                       "Generation: the prompt; embedding: text around each label (default \"a photo of a {}\")");
-  command->add_option("--text", options->texts, "Embedding: a text to embed; repeatable");
+  command->add_option("--text", options->texts, "Embedding, speech: a text to embed or to speak; repeatable");
   options->generation_names = add_generation_options(*command, options->generation);
+  std::erase(options->generation_names, "--seed");  // Which speech has, too.
   options->transcription_names = add_transcription_options(*command, options->transcription);
-  command->add_option("-o,--output", options->output, "Transcription: file for the text (several inputs: a folder)");
+  options->speech_names = add_speech_options(*command, options->speech);
+  command->add_option("-o,--output", options->output,
+                      "Transcription: file for the text (several inputs: a folder); speech: .wav, .flac, or - for WAV "
+                      "on standard output");
   add_time_limit_option(*command, options->time_limit_s);
   add_threads_option(*command, options->num_threads);
   add_common_options(*command, context);

@@ -316,7 +316,8 @@ std::vector<std::string> add_generation_options(CLI::App& app, GenerationRunOpti
   add("--frequency-penalty", options.frequency_penalty, "off the logit for each time the answer has the token");
   add("--presence-penalty", options.presence_penalty, "off the logit once the answer has the token");
   add("--penalty-window", options.penalty_window, "last tokens that count for penalties (default: all)");
-  add("--seed", options.seed, "seed of the draws (default 0)")->check(CLI::Validator(check_seed, "0 to 2^64 - 1"));
+  add("--seed", options.seed, "seed of the draws (default 0); speech: of the noise")
+      ->check(CLI::Validator(check_seed, "0 to 2^64 - 1"));
   add("--logprobs", options.num_logprobs, "with --json or --prompts: this many best tokens at each place")
       ->check(CLI::Range(0, 100));
   add("--stop", options.stop, "a text that ends the answer; repeatable");

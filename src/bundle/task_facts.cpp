@@ -313,9 +313,12 @@ TaskFacts read_task(const JsonReader& json) {
     facts.generation = read_generation(json);
   } else if (facts.name == "transcription") {
     facts.transcription = parse_transcription_facts(json);
+  } else if (facts.name == "speech") {
+    facts.speech = parse_speech_facts(json);
   } else if (facts.name != "none") {
-    json.member("name").fail("is '" + facts.name +
-                             "', must be detection, classification, embedding, generation, transcription or none");
+    json.member("name").fail(
+        "is '" + facts.name +
+        "', must be detection, classification, embedding, generation, transcription, speech or none");
   }
   return facts;
 }
@@ -357,6 +360,13 @@ TaskFacts task_of(TranscriptionFacts facts) {
   return task;
 }
 
+TaskFacts task_of(SpeechFacts facts) {
+  TaskFacts task;
+  task.name = "speech";
+  task.speech = std::move(facts);
+  return task;
+}
+
 const char* to_string(DetectionHead head) noexcept { return kHeads.name(head); }
 
 DetectionHead parse_detection_head(const std::string& name) {
@@ -390,6 +400,7 @@ nlohmann::json to_json(const TaskFacts& facts) {
   if (facts.embedding) json = embedding_to_json(*facts.embedding);
   if (facts.generation) json = generation_to_json(*facts.generation);
   if (facts.transcription) json = to_json(*facts.transcription);
+  if (facts.speech) json = to_json(*facts.speech);
   json["name"] = facts.name;
   return json;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/json_reader.h"
+#include "bundle/speech_facts.h"
 #include "bundle/transcription_facts.h"
 
 namespace pajamas {
@@ -138,7 +139,8 @@ struct GenerationFacts {
 };
 
 /// The task section of a manifest. Exactly one of the facts is set, and `name` says which ("detection",
-/// "classification", "embedding", "generation", "transcription"), or none for a model whose task is not known ("none").
+/// "classification", "embedding", "generation", "transcription", "speech"), or none for a model whose task is not known
+/// ("none").
 struct TaskFacts {
   std::string name = "none";
   std::optional<DetectionFacts> detection;
@@ -146,6 +148,7 @@ struct TaskFacts {
   std::optional<EmbeddingFacts> embedding;
   std::optional<GenerationFacts> generation;
   std::optional<TranscriptionFacts> transcription;
+  std::optional<SpeechFacts> speech;
 };
 
 /// The section with the task's name set.
@@ -154,6 +157,7 @@ TaskFacts task_of(ClassificationFacts facts);
 TaskFacts task_of(EmbeddingFacts facts);
 TaskFacts task_of(GenerationFacts facts);
 TaskFacts task_of(TranscriptionFacts facts);
+TaskFacts task_of(SpeechFacts facts);
 
 const char* to_string(DetectionHead head) noexcept;  ///< "yolov5", "yolov8", "yolo_end2end", "yolox", "rtdetr",
                                                      ///< "rtdetr_end2end", "ssd", "faster_rcnn"

@@ -16,6 +16,7 @@
 #include "models/rtdetr/rtdetr.h"
 #include "models/ssd/ssd.h"
 #include "models/vit/vit.h"
+#include "models/vits/vits.h"
 #include "models/weight_source.h"
 #include "models/whisper/whisper.h"
 #include "models/yolo/yolo.h"
@@ -98,6 +99,7 @@ const std::vector<const ModelDefinition*>& model_definitions() {
       &phi3_definition(),         //
       &gemma3_definition(),       //
       &whisper_definition(),      //
+      &vits_definition(),         //
   };
   return definitions;
 }

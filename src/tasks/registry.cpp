@@ -12,6 +12,7 @@ const std::vector<TaskEntry>& tasks() {
       {"embedding", "vectors for pictures and texts", "Embedder", check_embedding},
       {"generation", "text from language models", "Generator", check_generation},
       {"transcription", "text of speech", "Transcriber", check_transcription},
+      {"speech", "speech of text", "SpeechSynthesizer", check_speech},
   };
   return kTasks;
 }

@@ -24,5 +24,7 @@ void check_generation(const TaskFacts& facts, const std::string& part, const std
                       const std::vector<TensorInfo>& outputs);
 void check_transcription(const TaskFacts& facts, const std::string& part, const std::vector<TensorInfo>& inputs,
                          const std::vector<TensorInfo>& outputs);
+void check_speech(const TaskFacts& facts, const std::string& part, const std::vector<TensorInfo>& inputs,
+                  const std::vector<TensorInfo>& outputs);
 
 }  // namespace pajamas

@@ -46,6 +46,21 @@ std::int32_t icu_length(std::size_t size) {
   return static_cast<std::int32_t>(size);
 }
 
+/// `growth`: most UTF-16 units that one becomes. `status`: of getting the normaliser.
+std::u32string normalised(std::u32string_view text, const UNormalizer2* normaliser, UErrorCode status,
+                          std::size_t growth, const char* form) {
+  if (U_FAILURE(status)) {
+    throw Error(ErrorKind::kInternal, std::string("ICU has no data for ") + form + ": " + u_errorName(status));
+  }
+  const std::u16string source = utf16_of(text);
+  std::u16string result(static_cast<std::size_t>(icu_length(source.size())) * growth + 1, u'\0');
+  const std::int32_t length = unorm2_normalize(normaliser, source.data(), icu_length(source.size()), result.data(),
+                                               static_cast<std::int32_t>(result.size()), &status);
+  if (U_FAILURE(status)) throw Error(ErrorKind::kInternal, std::string(form) + " failed: " + u_errorName(status));
+  result.resize(static_cast<std::size_t>(length));
+  return code_points_of_utf16(result);
+}
+
 }  // namespace
 
 std::u32string code_points_of(std::string_view utf8) {
@@ -81,18 +96,17 @@ bool is_number(char32_t code_point) { return (U_GET_GC_MASK(static_cast<UChar32>
 bool is_whitespace(char32_t code_point) { return u_isUWhiteSpace(static_cast<UChar32>(code_point)) != 0; }
 
 std::u32string composed(std::u32string_view text) {
-  const std::u16string source = utf16_of(text);
   UErrorCode status = U_ZERO_ERROR;
   const UNormalizer2* normaliser = unorm2_getNFCInstance(&status);
-  if (U_FAILURE(status))
-    throw Error(ErrorKind::kInternal, std::string("ICU has no data for NFC: ") + u_errorName(status));
   // NFC never needs more than three times the UTF-16 units.
-  std::u16string result(static_cast<std::size_t>(icu_length(source.size())) * 3 + 1, u'\0');
-  const std::int32_t length = unorm2_normalize(normaliser, source.data(), icu_length(source.size()), result.data(),
-                                               static_cast<std::int32_t>(result.size()), &status);
-  if (U_FAILURE(status)) throw Error(ErrorKind::kInternal, std::string("NFC failed: ") + u_errorName(status));
-  result.resize(static_cast<std::size_t>(length));
-  return code_points_of_utf16(result);
+  return normalised(text, normaliser, status, 3, "NFC");
+}
+
+std::u32string decomposed(std::u32string_view text) {
+  UErrorCode status = U_ZERO_ERROR;
+  const UNormalizer2* normaliser = unorm2_getNFDInstance(&status);
+  // NFD never needs more than four times the UTF-16 units.
+  return normalised(text, normaliser, status, 4, "NFD");
 }
 
 std::u32string lower_case(std::u32string_view text) {

@@ -18,6 +18,8 @@ bool is_whitespace(char32_t code_point);  ///< Property White_Space.
 
 /// Canonical composition (NFC). Throws Error{kInternal} when ICU has no data.
 std::u32string composed(std::u32string_view text);
+/// Canonical decomposition (NFD). Throws as composed().
+std::u32string decomposed(std::u32string_view text);
 /// Each code point by itself to lower case, in full (U+0130 becomes two), without regard to language or place in a
 /// word.
 std::u32string lower_case(std::u32string_view text);

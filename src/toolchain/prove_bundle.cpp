@@ -115,7 +115,7 @@ Proof prove_part(const PartToProve& part, const BuildPlan& plan, const TaskFacts
   request.precision = plan.precision;
   request.real_inputs = read_real_inputs(options.images, task, part.name, part.source->graph);
   request.refine_inputs = input_refinement(task, part.name);
-  if (request.refine_inputs) request.operator_class = OperatorClass::kStates;
+  if (request.refine_inputs && task.transcription) request.operator_class = OperatorClass::kStates;
   request.profiles = plan.profiles;
   request.is_per_layer = options.is_per_layer;
   if (part.engine) {

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 #include "media/log_mel.h"
 #include "pajamas/error.h"
@@ -75,7 +76,48 @@ std::vector<float> make_sound(std::int64_t num_samples, double seed) {
 
 }  // namespace
 
+namespace {
+
+/// For the parts of a voice: real lengths, scales and masks around made-up phonemes, noise and means. Tensors are told
+/// apart by type and shape, which docs/audio.md fixes.
+std::function<void(std::vector<Tensor>&)> voice_refinement(const SpeechFacts& facts, const std::string& part_name) {
+  const auto fill = [](Tensor& tensor, float value) {
+    for (float& element : tensor.mutable_as<float>()) element = value;
+  };
+  if (part_name == facts.text_part) {
+    return [facts, fill](std::vector<Tensor>& inputs) {
+      std::int64_t num_phonemes = 0;
+      for (Tensor& tensor : inputs) {
+        if (tensor.dtype() == DType::kInt64 && tensor.shape().rank() == 2) {
+          num_phonemes = tensor.shape()[1];
+          for (std::int64_t& id : tensor.mutable_as<std::int64_t>()) id = std::abs(id) % facts.num_phonemes;
+        } else if (tensor.dtype() == DType::kInt64 && tensor.shape().rank() == 1) {
+          // The first is the number of phonemes, the second the speaker.
+          tensor.mutable_as<std::int64_t>()[0] = std::exchange(num_phonemes, 0);
+        } else if (tensor.dtype() == DType::kFloat32 && tensor.shape() == Shape{3}) {
+          const auto scales = tensor.mutable_as<float>();
+          scales[0] = static_cast<float>(facts.noise_scale);
+          scales[1] = static_cast<float>(facts.length_scale);
+          scales[2] = static_cast<float>(facts.noise_width);
+        }
+      }
+    };
+  }
+  if (part_name != facts.audio_part) return {};
+  return [facts, fill](std::vector<Tensor>& inputs) {
+    for (Tensor& tensor : inputs) {
+      if (tensor.dtype() != DType::kFloat32) continue;
+      const Shape& shape = tensor.shape();
+      if (shape.rank() < 2) fill(tensor, static_cast<float>(facts.noise_scale));
+      if (shape.rank() == 3 && shape[1] == 1) fill(tensor, 1);  // The mask of frames that are there.
+    }
+  };
+}
+
+}  // namespace
+
 std::function<void(std::vector<Tensor>&)> input_refinement(const TaskFacts& task, const std::string& part_name) {
+  if (task.speech) return voice_refinement(*task.speech, part_name);
   if (!task.transcription || !task.transcription->whisper || task.transcription->whisper->encoder_part != part_name) {
     return {};
   }

@@ -25,7 +25,8 @@ std::vector<std::vector<Tensor>> read_real_inputs(const std::vector<std::filesys
 
 /// For the encoder of a speech model: replaces made-up features [chunks, bands, frames] by those of sounds like a voice
 /// (gliding harmonics in syllables, over noise), which the made-up numbers seed. Attention over features that no sound
-/// has turns on single roundings, so errors there would say nothing. Empty for every other part.
+/// has turns on single roundings, so errors there would say nothing. For the parts of a voice: phonemes, lengths,
+/// scales and masks as synthesis gives them. Empty for every other part.
 std::function<void(std::vector<Tensor>&)> input_refinement(const TaskFacts& task, const std::string& part_name);
 
 }  // namespace pajamas

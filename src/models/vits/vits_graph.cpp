@@ -1,0 +1,274 @@
+// The cut by reachability. See vits_graph.h.
+#include "models/vits/vits_graph.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "graph/shape_inference.h"
+#include "pajamas/error.h"
+
+namespace pajamas {
+namespace {
+
+constexpr const char* kRemedy = "voices that Piper exports are read; export the voice again with it";
+constexpr std::array<std::string_view, 6> kOtherRandom{"RandomNormal", "RandomUniform", "RandomUniformLike",
+                                                       "Multinomial",  "Bernoulli",     "Dropout"};
+
+[[noreturn]] void refuse(const std::string& what, const std::string& where = {}) {
+  throw Error(ErrorKind::kUnsupported, what, where, kRemedy);
+}
+
+using Names = std::set<std::string, std::less<>>;
+
+bool has_nested_graph(const Node& node) {
+  return std::any_of(node.attributes.begin(), node.attributes.end(), [](const Attribute& attribute) {
+    return std::holds_alternative<std::shared_ptr<Graph>>(attribute.value) ||
+           std::holds_alternative<std::vector<std::shared_ptr<Graph>>>(attribute.value);
+  });
+}
+
+bool takes_any(const Node& node, const Names& values) {
+  return std::any_of(node.inputs.begin(), node.inputs.end(),
+                     [&](const std::string& input) { return values.contains(input); });
+}
+
+/// For each node whether it is, or depends on, node `start`.
+std::vector<bool> depending_on(const Graph& graph, std::size_t start) {
+  std::vector<bool> depends(graph.nodes.size(), false);
+  Names values;
+  for (std::size_t i = start; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    if (i != start && !takes_any(node, values)) continue;
+    depends[i] = true;
+    values.insert(node.outputs.begin(), node.outputs.end());
+  }
+  return depends;
+}
+
+/// Indices of the RandomNormalLike nodes, one or two of them.
+std::vector<std::size_t> random_nodes(const Graph& graph) {
+  std::vector<std::size_t> found;
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    if (has_nested_graph(node))
+      refuse("the voice has a graph within a node, which no voice known here has", node.describe());
+    for (const std::string_view type : kOtherRandom) {
+      if (node.is(type) && !(type == "Dropout" && node.inputs.size() < 3)) {
+        refuse("the voice draws random values by another operator than RandomNormalLike", node.describe());
+      }
+    }
+    if (!node.is("RandomNormalLike")) continue;
+    if (node.float_attribute("mean", 0) != 0 || node.float_attribute("scale", 1) != 1) {
+      refuse("the voice draws from another distribution than the standard normal one", node.describe());
+    }
+    found.push_back(i);
+  }
+  if (found.empty())
+    refuse("the voice draws no random values (no RandomNormalLike), so its parts cannot be told apart");
+  if (found.size() > 2) {
+    refuse("the voice draws random values in " + std::to_string(found.size()) +
+               " places; one for the durations and one for the sound are known",
+           graph.nodes[found[2]].describe());
+  }
+  return found;
+}
+
+ValueInfo tensor_value(std::string name, DType dtype, std::vector<Dimension> shape) {
+  ValueInfo info;
+  info.name = std::move(name);
+  ValueType type;
+  type.dtype = dtype;
+  type.shape = std::move(shape);
+  info.type = std::move(type);
+  return info;
+}
+
+/// The batch is 1, and phonemes have one name. Throws for inputs and outputs that synthesis would not know how to give.
+void declare_inputs(Graph& graph) {
+  std::vector<ValueInfo> inputs;
+  for (const ValueInfo* input : graph.required_inputs()) {
+    const std::string& name = input->name;
+    if (name == "input") {
+      inputs.push_back(tensor_value(name, DType::kInt64, {Dimension::known(1), Dimension::named("phonemes")}));
+    } else if (name == "input_lengths" || name == "sid") {
+      inputs.push_back(tensor_value(name, DType::kInt64, {Dimension::known(1)}));
+    } else if (name == "scales") {
+      inputs.push_back(tensor_value(name, DType::kFloat32, {Dimension::known(3)}));
+    } else {
+      refuse("the voice has an input that is not known", "input '" + name + "'");
+    }
+  }
+  graph.inputs = std::move(inputs);
+  for (const char* name : {"input", "input_lengths", "scales"}) {
+    if (graph.find_input(name) == nullptr) refuse(std::string("the voice has no input '") + name + "'");
+  }
+  if (graph.outputs.size() != 1 || graph.outputs[0].name != "output") {
+    refuse("the voice has not the one output 'output'");
+  }
+}
+
+/// Channels of a value [1, channels, frames] whose shape inference does not find, as it depends on the durations: those
+/// of what it was computed from, on the way back through products with the alignment. 0: not found.
+std::int64_t channels_of(std::string name, const Graph& graph, const GraphFacts& facts) {
+  const ValueUses uses(graph);
+  constexpr int kMaxSteps = 16;  // The published graphs need four.
+  for (int step = 0; step < kMaxSteps; ++step) {
+    const ValueFact* fact = facts.find(name);
+    if (fact != nullptr && fact->shape && fact->rank() == 3) {
+      const Extent &middle = (*fact->shape)[1], &last = (*fact->shape)[2];
+      if (middle.is_known() != last.is_known()) return middle.is_known() ? middle.value() : last.value();
+    }
+    const int producer = uses.producer(name);
+    if (producer < 0) return 0;
+    const Node& node = graph.nodes[static_cast<std::size_t>(producer)];
+    if (node.inputs.empty()) return 0;
+    name = node.is("MatMul") ? node.inputs.back() : node.inputs.front();
+  }
+  return 0;
+}
+
+/// A value that crosses the cut: its batch is 1, and of its other extents the open one counts `open`.
+/// `default_channels`: for a middle extent that is not known.
+ValueInfo crossing_value(const std::string& name, const Graph& graph, const GraphFacts& facts, const std::string& open,
+                         std::int64_t default_channels) {
+  const ValueFact* fact = facts.find(name);
+  if (fact == nullptr || fact->dtype == DType::kUndefined) {
+    refuse("the type of a value between the voice's parts is not known", "value '" + name + "'");
+  }
+  const std::size_t rank = fact->shape ? fact->rank() : 3;
+  std::vector<Dimension> shape;
+  for (std::size_t axis = 0; axis < rank; ++axis) {
+    if (fact->shape && (*fact->shape)[axis].is_known()) {
+      shape.push_back(Dimension::known((*fact->shape)[axis].value()));
+    } else if (axis == 0) {
+      shape.push_back(Dimension::known(1));
+    } else if (axis + 1 == rank) {
+      shape.push_back(Dimension::named(open));
+    } else {
+      const std::int64_t channels = default_channels > 0 ? default_channels : channels_of(name, graph, facts);
+      if (channels <= 0) {
+        refuse("the shape of a value between the voice's parts is not known", "value '" + name + "'");
+      }
+      shape.push_back(Dimension::known(channels));
+    }
+  }
+  return tensor_value(name, fact->dtype, std::move(shape));
+}
+
+/// The model around `nodes`, with the initializers that they use.
+Model part_of(const Model& model, std::vector<Node> nodes, std::vector<ValueInfo> inputs,
+              std::vector<ValueInfo> outputs) {
+  Model part = model;
+  Names used;
+  for (const Node& node : nodes) used.insert(node.inputs.begin(), node.inputs.end());
+  std::erase_if(part.graph.initializers,
+                [&](const Initializer& initializer) { return !used.contains(initializer.name); });
+  part.graph.value_infos.clear();
+  part.graph.nodes = std::move(nodes);
+  part.graph.inputs = std::move(inputs);
+  part.graph.outputs = std::move(outputs);
+  return part;
+}
+
+std::int64_t phoneme_table_rows(const Graph& graph) {
+  for (const Node& node : graph.nodes) {
+    if (!node.is("Gather") || node.inputs.size() != 2 || node.inputs[1] != "input") continue;
+    const Initializer* table = graph.find_initializer(node.inputs[0]);
+    if (table != nullptr && table->tensor.shape().rank() == 2) return table->tensor.shape()[0];
+  }
+  return 0;
+}
+
+}  // namespace
+
+VoiceGraphs split_voice(const Model& published) {
+  if (!published.functions.empty() || !published.graph.sparse_initializers.empty()) {
+    refuse("the voice has functions or sparse weights, which no voice known here has");
+  }
+  Model model = published;
+  Graph& graph = model.graph;
+  declare_inputs(graph);
+  const std::vector<std::size_t> random = random_nodes(graph);
+  const std::size_t cut = random.back();
+  if (random.size() == 2 && !depending_on(graph, random[0])[cut]) {
+    refuse("the voice's random values do not depend on each other as durations and sound do",
+           graph.nodes[cut].describe());
+  }
+  const auto facts = infer_facts(model);
+
+  VoiceGraphs parts;
+  parts.num_phonemes = phoneme_table_rows(graph);
+  const std::string shape_source = graph.nodes[cut].inputs.at(0);
+  parts.noise_shape_output = shape_source;
+  std::vector<ValueInfo> text_inputs = graph.inputs;
+  if (random.size() == 2) {
+    // The flow over durations works on pairs: one of VITS' constants, for where inference does not find it.
+    ValueInfo noise = crossing_value(graph.nodes[random[0]].outputs.at(0), graph, *facts, "phonemes", 2);
+    for (Node& node : graph.nodes)
+      std::replace(node.inputs.begin(), node.inputs.end(), noise.name, std::string(kVoiceDurationNoise));
+    noise.name = kVoiceDurationNoise;
+    text_inputs.push_back(std::move(noise));
+  }
+  ValueInfo noise = crossing_value(shape_source, graph, *facts, "frames", 0);
+  const std::string noise_value = graph.nodes[cut].outputs.at(0);
+  noise.type->dtype = DType::kFloat32;
+  for (Node& node : graph.nodes)
+    std::replace(node.inputs.begin(), node.inputs.end(), noise_value, std::string(kVoiceNoise));
+  noise.name = kVoiceNoise;
+
+  std::vector<Node> text, audio;
+  Names dependent{kVoiceNoise}, made_by_text;
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    if (std::find(random.begin(), random.end(), i) != random.end()) continue;
+    if (takes_any(node, dependent)) {
+      dependent.insert(node.outputs.begin(), node.outputs.end());
+      audio.push_back(node);
+    } else {
+      made_by_text.insert(node.outputs.begin(), node.outputs.end());
+      text.push_back(node);
+    }
+  }
+  if (!dependent.contains(graph.outputs[0].name)) refuse("the voice's sound does not depend on its random values");
+  // Constants are no results: the sound has its own.
+  std::vector<Node> constants;
+  Names own;
+  for (const Node& node : text) {
+    if (!node.is("Constant")) continue;
+    own.insert(node.outputs.begin(), node.outputs.end());
+    constants.push_back(node);
+  }
+
+  std::vector<ValueInfo> crossing, audio_inputs{std::move(noise)};
+  Names seen;
+  const auto cross = [&](const std::string& name) {
+    if (!seen.insert(name).second) return;
+    crossing.push_back(crossing_value(name, graph, *facts, "frames", 0));
+  };
+  for (const Node& node : audio) {
+    for (const std::string& input : node.inputs) {
+      if (input.empty() || dependent.contains(input) || own.contains(input)) continue;
+      if (graph.find_initializer(input) != nullptr) continue;
+      if (!made_by_text.contains(input)) refuse("the voice's sound takes an input directly", "input '" + input + "'");
+      cross(input);
+    }
+  }
+  audio_inputs.insert(audio_inputs.end(), crossing.begin(), crossing.end());
+  if (!made_by_text.contains(shape_source)) refuse("the voice's number of frames is not computed", shape_source);
+  cross(shape_source);
+
+  audio.insert(audio.begin(), constants.begin(), constants.end());
+  std::vector<ValueInfo> samples{tensor_value("output", DType::kFloat32, std::vector<Dimension>(4))};
+  if (const ValueFact* fact = facts->find("output"); fact != nullptr && fact->shape) {
+    samples[0].type->shape = std::vector<Dimension>(fact->shape->size());
+  }
+  parts.text = part_of(model, std::move(text), std::move(text_inputs), std::move(crossing));
+  parts.audio = part_of(model, std::move(audio), std::move(audio_inputs), std::move(samples));
+  return parts;
+}
+
+}  // namespace pajamas

@@ -1,0 +1,37 @@
+// Whether the parts of a bundle are those of its facts: inputs and outputs as docs/audio.md names them.
+#include <string>
+
+#include "pajamas/error.h"
+#include "tasks/image_session.h"
+#include "tasks/task_checks.h"
+
+namespace pajamas {
+namespace {
+
+void need(const std::vector<TensorInfo>& tensors, const std::string& name, const char* what, DType dtype) {
+  const TensorInfo& info = tensors[find_tensor(tensors, name, what)];
+  if (info.dtype == dtype) return;
+  throw Error(
+      ErrorKind::kBadInput,
+      std::string(what) + " '" + name + "' of the engine is " + to_string(info.dtype) + ", not " + to_string(dtype), {},
+      "build the bundle again");
+}
+
+}  // namespace
+
+void check_speech(const TaskFacts& task, const std::string& part, const std::vector<TensorInfo>& inputs,
+                  const std::vector<TensorInfo>& outputs) {
+  const SpeechFacts& facts = task.speech.value();
+  if (part == facts.text_part) {
+    for (const char* name : {"input", "input_lengths"}) need(inputs, name, "input", DType::kInt64);
+    need(inputs, "scales", "input", DType::kFloat32);
+    if (facts.num_speakers > 1) need(inputs, "sid", "input", DType::kInt64);
+    need(outputs, facts.noise_shape_output, "output", DType::kFloat32);
+  }
+  if (part == facts.audio_part) {
+    need(inputs, "noise", "input", DType::kFloat32);
+    need(outputs, "output", "output", DType::kFloat32);
+  }
+}
+
+}  // namespace pajamas

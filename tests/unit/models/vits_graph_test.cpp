@@ -1,0 +1,140 @@
+// Tests of models/vits/vits_graph.h: the cut, on a graph of a dozen nodes with the interface of a voice.
+#include "models/vits/vits_graph.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "graph/checker.h"
+#include "pajamas/error.h"
+
+namespace pajamas {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+ValueInfo value(const std::string& name, DType dtype, std::vector<Dimension> shape) {
+  ValueInfo info;
+  info.name = name;
+  ValueType type;
+  type.dtype = dtype;
+  type.shape = std::move(shape);
+  info.type = std::move(type);
+  return info;
+}
+
+Node node(const std::string& type, std::vector<std::string> inputs, const std::string& output) {
+  Node made;
+  made.name = "/" + output;
+  made.op_type = type;
+  made.inputs = std::move(inputs);
+  made.outputs = {output};
+  return made;
+}
+
+std::vector<std::string> names(const std::vector<ValueInfo>& values) {
+  std::vector<std::string> result;
+  for (const ValueInfo& one : values) result.push_back(one.name);
+  return result;
+}
+
+std::vector<std::string> node_names(const Graph& graph) {
+  std::vector<std::string> result;
+  for (const Node& one : graph.nodes) result.push_back(one.outputs[0]);
+  return result;
+}
+
+/// Embeddings [1, phonemes, 2] transposed are the "mean"; two draws; the sound is mean + noise * noise scale.
+Model small_voice() {
+  Model model;
+  model.ir_version = 8;
+  model.opset_imports = {{"", 15}};
+  Graph& graph = model.graph;
+  graph.name = "voice";
+  graph.inputs = {value("input", DType::kInt64, {Dimension::named("batch"), Dimension::named("phonemes")}),
+                  value("input_lengths", DType::kInt64, {Dimension::named("batch")}),
+                  value("scales", DType::kFloat32, {Dimension::known(3)})};
+  graph.outputs = {value("output", DType::kFloat32, {{}, {}, {}, {}})};
+  graph.set_initializer("table", Tensor::of<float>(Shape{4, 2}, {0, 1, 2, 3, 4, 5, 6, 7}));
+  graph.set_initializer("zero", Tensor::scalar<std::int64_t>(0));
+  graph.set_initializer("axes", Tensor::of<std::int64_t>(Shape{1}, {1}));
+  graph.set_initializer("gain", Tensor::scalar<float>(0.5F));
+  Node transpose = node("Transpose", {"embedded"}, "mean0");
+  transpose.set_attribute("perm", std::vector<std::int64_t>{0, 2, 1});
+  graph.nodes = {node("Gather", {"table", "input"}, "embedded"),
+                 transpose,
+                 node("RandomNormalLike", {"mean0"}, "draw0"),
+                 node("Add", {"mean0", "draw0"}, "mean"),
+                 node("Gather", {"scales", "zero"}, "noise_scale"),
+                 node("RandomNormalLike", {"mean"}, "draw1"),
+                 node("Mul", {"draw1", "noise_scale"}, "scaled"),
+                 node("Add", {"scaled", "mean"}, "sum"),
+                 node("Mul", {"sum", "gain"}, "louder"),
+                 node("Unsqueeze", {"louder", "axes"}, "output")};
+  return model;
+}
+
+Error error_of(const Model& model) {
+  try {
+    split_voice(model);
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "no error";
+  return Error(ErrorKind::kInternal, "none");
+}
+
+TEST(SplitVoice, CutsAtTheLastDraw) {
+  const VoiceGraphs parts = split_voice(small_voice());
+  EXPECT_NO_THROW(check_model(parts.text));
+  EXPECT_NO_THROW(check_model(parts.audio));
+  EXPECT_EQ(parts.num_phonemes, 4);
+  EXPECT_EQ(parts.noise_shape_output, "mean");
+  EXPECT_THAT(names(parts.text.graph.inputs), ElementsAre("input", "input_lengths", "scales", "duration_noise"));
+  EXPECT_THAT(names(parts.text.graph.outputs), ElementsAre("noise_scale", "mean"));
+  EXPECT_THAT(node_names(parts.text.graph), ElementsAre("embedded", "mean0", "mean", "noise_scale"));
+  EXPECT_THAT(names(parts.audio.graph.inputs), ElementsAre("noise", "noise_scale", "mean"));
+  EXPECT_THAT(names(parts.audio.graph.outputs), ElementsAre("output"));
+  EXPECT_THAT(node_names(parts.audio.graph), ElementsAre("scaled", "sum", "louder", "output"));
+  EXPECT_EQ(parts.audio.graph.find_initializer("table"), nullptr) << "each part has its own weights";
+  EXPECT_NE(parts.audio.graph.find_initializer("gain"), nullptr);
+  EXPECT_EQ(parts.text.graph.inputs[3].type->to_string(), "float32[1, 2, phonemes]");
+  EXPECT_EQ(parts.audio.graph.inputs[0].type->to_string(), "float32[1, 2, frames]");
+}
+
+TEST(SplitVoice, OneDrawIsAVoiceWithoutNoiseInItsDurations) {
+  Model model = small_voice();
+  model.graph.nodes[2] = node("Identity", {"mean0"}, "draw0");
+  const VoiceGraphs parts = split_voice(model);
+  EXPECT_THAT(names(parts.text.graph.inputs), ElementsAre("input", "input_lengths", "scales"));
+  EXPECT_THAT(names(parts.audio.graph.inputs), ElementsAre("noise", "noise_scale", "mean"));
+}
+
+TEST(SplitVoice, OtherStructuresAreRefusedByName) {
+  Model three = small_voice();
+  three.graph.nodes.insert(three.graph.nodes.begin() + 8, node("RandomNormalLike", {"sum"}, "draw2"));
+  EXPECT_EQ(error_of(three).kind(), ErrorKind::kUnsupported);
+  EXPECT_THAT(error_of(three).what(), HasSubstr("draw2"));
+  Model uniform = small_voice();
+  uniform.graph.nodes[2].op_type = "RandomUniformLike";
+  EXPECT_THAT(error_of(uniform).what(), HasSubstr("draw0"));
+  Model scaled = small_voice();
+  scaled.graph.nodes[5].set_attribute("scale", 2.0F);
+  EXPECT_EQ(error_of(scaled).kind(), ErrorKind::kUnsupported);
+  Model none = small_voice();
+  none.graph.nodes[2] = node("Identity", {"mean0"}, "draw0");
+  none.graph.nodes[5] = node("Identity", {"mean"}, "draw1");
+  EXPECT_EQ(error_of(none).kind(), ErrorKind::kUnsupported);
+  Model apart = small_voice();
+  apart.graph.nodes[3].inputs = {"mean0", "mean0"};
+  EXPECT_EQ(error_of(apart).kind(), ErrorKind::kUnsupported) << "the draws do not depend on each other";
+  Model direct = small_voice();
+  direct.graph.nodes[6].inputs[1] = "scales";
+  EXPECT_THAT(error_of(direct).what(), HasSubstr("scales"));
+  Model unknown = small_voice();
+  unknown.graph.inputs.push_back(value("pitch", DType::kFloat32, {Dimension::known(1)}));
+  EXPECT_THAT(error_of(unknown).what(), HasSubstr("pitch"));
+}
+
+}  // namespace
+}  // namespace pajamas
