@@ -2,8 +2,6 @@
 // Started without a shell; killed and waited for when the source goes, at whatever point that is. See audio_source.h.
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +14,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/companion_program.h"
 #include "media/audio_source.h"
 #include "pajamas/error.h"
 
@@ -88,52 +87,30 @@ class FfmpegProcess final : public ByteStream {
     ::fcntl(output_.get(), F_SETFL, O_NONBLOCK);
     ::fcntl(errors_.get(), F_SETFL, O_NONBLOCK);
 
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawnattr_init(&attributes);
-    ::posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions, output_end.get(), STDOUT_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions, error_end.get(), STDERR_FILENO);
-    sigset_t none;
-    sigset_t defaults;
-    ::sigemptyset(&none);
-    ::sigfillset(&defaults);
-    ::posix_spawnattr_setsigmask(&attributes, &none);
-    ::posix_spawnattr_setsigdefault(&attributes, &defaults);
-    // A group of its own: Ctrl-C on the terminal is for this program, which ends the other.
-    ::posix_spawnattr_setpgroup(&attributes, 0);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     // The input by descriptor: its name is then nothing to be mistaken for an option or an address. No other protocol
     // is allowed, so that a playlist reaches nothing on the network.
-    std::vector<std::string> words{program,
-                                   "-nostdin",
-                                   "-hide_banner",
-                                   "-nostats",
-                                   "-loglevel",
-                                   "level+info",
-                                   "-protocol_whitelist",
-                                   "file",
-                                   "-i",
-                                   std::string(kInputName),
-                                   "-map",
-                                   "0:a:0",
-                                   "-vn",
-                                   "-sn",
-                                   "-dn",
-                                   "-c:a",
-                                   "pcm_f32le",
-                                   "-f",
-                                   "wav",
-                                   "pipe:1"};
-    std::vector<char*> arguments;
-    for (std::string& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    const int error = ::posix_spawnp(&pid_, program.c_str(), &actions, &attributes, arguments.data(), environ);
-    ::posix_spawn_file_actions_destroy(&actions);
-    ::posix_spawnattr_destroy(&attributes);
+    const std::vector<std::string> words{program,
+                                         "-nostdin",
+                                         "-hide_banner",
+                                         "-nostats",
+                                         "-loglevel",
+                                         "level+info",
+                                         "-protocol_whitelist",
+                                         "file",
+                                         "-i",
+                                         std::string(kInputName),
+                                         "-map",
+                                         "0:a:0",
+                                         "-vn",
+                                         "-sn",
+                                         "-dn",
+                                         "-c:a",
+                                         "pcm_f32le",
+                                         "-f",
+                                         "wav",
+                                         "pipe:1"};
+    const int error = process_.start(words, {input, output_end.get(), error_end.get()});
     if (error == 0) return;
-    pid_ = -1;
     if (error == ENOENT || error == EACCES || error == ENOTDIR) {
       throw Error(ErrorKind::kBadInput,
                   why_not_directly + ", and the program '" + program +
@@ -143,13 +120,6 @@ class FfmpegProcess final : public ByteStream {
     }
     throw Error(ErrorKind::kInternal, "cannot start the program '" + program + "': " + reason(error));
   }
-  ~FfmpegProcess() override {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    wait();
-  }
-  FfmpegProcess(const FfmpegProcess&) = delete;
-  FfmpegProcess& operator=(const FfmpegProcess&) = delete;
 
   std::size_t read(std::span<std::byte> bytes) override {
     std::size_t done = 0;
@@ -178,13 +148,8 @@ class FfmpegProcess final : public ByteStream {
   static void make_pipe(Descriptor& read_end, Descriptor& write_end) {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) throw Error(ErrorKind::kInternal, "cannot create a pipe: " + reason(errno));
-    for (int& end : ends) {
-      // The child's standard streams are put in place one after another: no end may lie under their numbers.
-      Descriptor low(end);
-      end = ::fcntl(low.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    }
-    read_end.reset(ends[0]);
-    write_end.reset(ends[1]);
+    read_end = above_standard_streams(Descriptor(ends[0]));
+    write_end = above_standard_streams(Descriptor(ends[1]));
   }
   void drain_errors() {
     std::array<char, 4096> buffer;
@@ -205,21 +170,14 @@ class FfmpegProcess final : public ByteStream {
       if (::poll(&wait_for, 1, kPollMs) == 0 && cancel_ != nullptr) cancel_->check("Reading audio");
       drain_errors();
     }
-    const int status = wait();
+    const int status = process_.wait();
     has_failed_ = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-  }
-  int wait() {
-    int status = 0;
-    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
-    }
-    pid_ = -1;
-    return status;
   }
 
   const CancelToken* cancel_;
   Descriptor output_;
   Descriptor errors_;
-  pid_t pid_ = -1;
+  CompanionProgram process_;
   MessageReader messages_;
   bool has_failed_ = false;
 };

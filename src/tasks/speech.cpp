@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "base/log.h"
 #include "bundle/bundle.h"
 #include "engine/engine_loader.h"
 #include "tasks/registry.h"
@@ -50,13 +51,17 @@ struct SpeechSynthesizer::Impl {
         session(facts, load_engine(bundle, facts.text_part, session_options(options.num_threads)),
                 load_engine(bundle, facts.audio_part, session_options(options.num_threads))) {}
 
+  /// A program that died or hangs is started again once: what killed it may be over.
   std::string phonemes_of(std::string_view clause) {
-    if (!phonemizer) phonemizer = std::make_unique<Phonemizer>(facts.espeak_voice, espeak_program);
-    try {
-      return phonemizer->phonemes_of(clause);
-    } catch (const Error&) {
-      phonemizer.reset();  // The next text begins with a new one.
-      throw;
+    for (bool is_first_try = true;; is_first_try = false) {
+      if (!phonemizer) phonemizer = std::make_unique<Phonemizer>(facts.espeak_voice, espeak_program);
+      try {
+        return phonemizer->phonemes_of(clause);
+      } catch (const Error& error) {
+        phonemizer.reset();
+        if (error.kind() != ErrorKind::kInternal || !is_first_try) throw;
+        log().warn("{}; it is started again", error.message());
+      }
     }
   }
 

@@ -1,81 +1,52 @@
 // espeak-ng reads a line and writes its phonemes, a clause a line. Its output goes to a pseudo-terminal, because into a
-// pipe it writes whole blocks. As one line may give any number of lines, a sentinel is asked behind each clause: its
-// phonemes, learned at the start, mark the end. See phonemizer.h.
+// pipe it writes whole blocks. As one line may give any number of lines, two numbers are asked behind each clause:
+// their phonemes, learned at the start, mark the end. See phonemizer.h.
 #include "tasks/speech/phonemizer.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <optional>
+#include <system_error>
 #include <utility>
+#include <vector>
 
+#include "base/companion_program.h"
 #include "base/descriptor.h"
 #include "pajamas/error.h"
-
-extern char** environ;
 
 namespace pajamas {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// A number that is long in every language and that nobody writes as a clause of its own. Letters may be spelled like
-/// words; digits never are.
-constexpr std::string_view kSentinel = "7361529";
-constexpr std::chrono::seconds kAnswerLimit{10};
+/// Numbers that are long in every language. Two, one behind the other, because a clause may be either; none is both.
+/// Letters may be spelled like words; digits never are.
+constexpr std::array<std::string_view, 2> kEndMarks{"7361529", "9152637"};
+/// A clause takes a millisecond; the rest is for machines that are busy with something else.
+constexpr std::chrono::seconds kAnswerLimit{30};
 /// Far above the phonemes of a clause; a program that writes more is not espeak-ng.
 constexpr std::size_t kMaxAnswerBytes = 1U << 20;
+/// Of what the program says on standard error: enough for its reason.
+constexpr std::size_t kMaxMessageBytes = 300;
+
+constexpr const char* kCure =
+    "is it espeak-ng with its data (apt install espeak-ng), and does it know the voice (espeak-ng --voices)?";
+
+std::string reason(int error) { return std::generic_category().message(error); }
 
 [[noreturn]] void fail_to_start(const std::string& program, int error) {
   throw Error(ErrorKind::kDeviceMissing,
-              "the program that turns letters into phonemes cannot be started: " + std::string(std::strerror(error)),
-              program, "install espeak-ng (apt install espeak-ng)");
+              "the program that turns letters into phonemes cannot be started: " + reason(error), program,
+              "install espeak-ng (apt install espeak-ng)");
 }
-
-class FileActions {
- public:
-  FileActions() { ::posix_spawn_file_actions_init(&actions_); }
-  ~FileActions() { ::posix_spawn_file_actions_destroy(&actions_); }
-  FileActions(const FileActions&) = delete;
-  FileActions& operator=(const FileActions&) = delete;
-  posix_spawn_file_actions_t* get() { return &actions_; }
-
- private:
-  posix_spawn_file_actions_t actions_{};
-};
-
-class Attributes {
- public:
-  Attributes() {
-    ::posix_spawnattr_init(&attributes_);
-    // Ctrl-C is this process's to handle, and nothing that it ignores or blocks is the child's affair.
-    sigset_t defaults, none;
-    ::sigemptyset(&none);
-    ::sigemptyset(&defaults);
-    for (const int signal : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGPIPE}) ::sigaddset(&defaults, signal);
-    ::posix_spawnattr_setsigdefault(&attributes_, &defaults);
-    ::posix_spawnattr_setsigmask(&attributes_, &none);
-    ::posix_spawnattr_setpgroup(&attributes_, 0);
-    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-  }
-  ~Attributes() { ::posix_spawnattr_destroy(&attributes_); }
-  Attributes(const Attributes&) = delete;
-  Attributes& operator=(const Attributes&) = delete;
-  posix_spawnattr_t* get() { return &attributes_; }
-
- private:
-  posix_spawnattr_t attributes_{};
-};
 
 /// The two ends of a pseudo-terminal that passes bytes on as they are.
 std::pair<Descriptor, Descriptor> open_terminal(const std::string& program) {
@@ -121,36 +92,40 @@ struct Phonemizer::State {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) fail_to_start(program, errno);
     input = Descriptor(ends[0]);
-    const Descriptor child_input(ends[1]);
-    FileActions actions;
-    ::posix_spawn_file_actions_adddup2(actions.get(), child_input.get(), STDIN_FILENO);
-    ::posix_spawn_file_actions_adddup2(actions.get(), terminal.second.get(), STDOUT_FILENO);
-    ::posix_spawn_file_actions_addopen(actions.get(), STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    Attributes attributes;
-    const char* arguments[] = {program.c_str(), "-q", "--ipa", "-b", "1", "-v", voice.c_str(), nullptr};
-    const int error = ::posix_spawnp(&process, program.c_str(), actions.get(), attributes.get(),
-                                     const_cast<char* const*>(arguments), environ);
-    if (error != 0) {
-      process = -1;
-      fail_to_start(program, error);
-    }
+    const Descriptor child_input = above_standard_streams(Descriptor(ends[1]));
+    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) fail_to_start(program, errno);
+    messages = Descriptor(ends[0]);
+    const Descriptor child_messages = above_standard_streams(Descriptor(ends[1]));
+    const int error = process.start({program, "-q", "--ipa", "-b", "1", "-v", voice},
+                                    {child_input.get(), terminal.second.get(), child_messages.get()});
+    if (error != 0) fail_to_start(program, error);
     output = std::move(terminal.first);
   }
 
   void stop() {
     input.reset();
     output.reset();
-    if (process <= 0) return;
-    ::kill(process, SIGKILL);
-    while (::waitpid(process, nullptr, 0) < 0 && errno == EINTR) {
+    process.stop();
+  }
+
+  /// ": " and what the program said on standard error, if anything.
+  std::string said() const {
+    char buffer[kMaxMessageBytes];
+    const ssize_t count = ::read(messages.get(), buffer, sizeof(buffer));
+    if (count <= 0) return {};
+    std::string text(buffer, static_cast<std::size_t>(count));
+    for (char& c : text) {
+      if (c >= 0 && c < ' ') c = ' ';
     }
-    process = -1;
+    while (!text.empty() && text.back() == ' ') text.pop_back();
+    return ": " + text;
   }
 
   [[noreturn]] void fail(const std::string& what) {
     stop();
     is_broken = true;
-    throw Error(ErrorKind::kInternal, program + " " + what, {}, "try the text again; is " + program + " espeak-ng?");
+    throw Error(ErrorKind::kInternal, program + " " + what + said(), {},
+                "try the text again; is " + program + " espeak-ng?");
   }
 
   void write(std::string_view text) {
@@ -176,7 +151,7 @@ struct Phonemizer::State {
       if (left <= 0) fail("did not answer within " + std::to_string(kAnswerLimit.count()) + " s");
       pollfd wait{output.get(), POLLIN, 0};
       const int ready = ::poll(&wait, 1, static_cast<int>(left));
-      if (ready < 0 && errno != EINTR) fail("cannot be read: " + std::string(std::strerror(errno)));
+      if (ready < 0 && errno != EINTR) fail("cannot be read: " + reason(errno));
       if (ready <= 0) continue;
       char buffer[4096];
       const ssize_t count = ::read(output.get(), buffer, sizeof(buffer));
@@ -186,29 +161,31 @@ struct Phonemizer::State {
     }
   }
 
-  /// What the sentinel sounds like: asked for twice, it is the first line that comes twice.
-  void learn_sentinel() {
-    for (int i = 0; i < 2; ++i) write(std::string(kSentinel) + "\n");
+  /// What the end marks sound like: each is asked for twice, and is the first line that comes twice.
+  void learn_end_marks() {
+    for (const std::string_view mark : kEndMarks) {
+      for (int i = 0; i < 2; ++i) write(std::string(mark) + "\n");
+    }
     const auto deadline = Clock::now() + kAnswerLimit;
+    std::size_t num_learned = 0;
     std::string last;
-    for (int i = 0; i < 1000; ++i) {
+    for (int i = 0; i < 1000 && num_learned < end_marks.size(); ++i) {
       auto line = read_line(deadline);
       if (!line) break;
-      if (!line->empty() && *line == last) {
-        sentinel = *line;
-        return;
-      }
-      last = std::move(*line);
+      const bool is_twice = !line->empty() && *line == last;
+      last = is_twice ? std::string() : std::move(*line);
+      if (is_twice) end_marks[num_learned++] = std::move(*line);
     }
+    if (num_learned == end_marks.size() && end_marks[0] != end_marks[1]) return;
     stop();
-    throw Error(ErrorKind::kDeviceMissing, "gives no phonemes for the voice '" + voice + "'", program,
-                "is it espeak-ng, and does it know the voice (espeak-ng --voices)? Install a newer one");
+    throw Error(ErrorKind::kDeviceMissing, "gives no phonemes for the voice '" + voice + "'" + said(), program, kCure);
   }
 
   std::string voice, program;
-  pid_t process = -1;
-  Descriptor input, output;
-  std::string pending, sentinel;
+  CompanionProgram process;
+  Descriptor input, output, messages;
+  std::string pending;
+  std::array<std::string, 2> end_marks;
   bool is_broken = false;
 };
 
@@ -220,10 +197,10 @@ Phonemizer::Phonemizer(const std::string& voice, const std::string& program)
   }
   state_->start();
   try {
-    state_->learn_sentinel();
+    state_->learn_end_marks();
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kInternal) throw;
-    throw Error(ErrorKind::kDeviceMissing, error.message(), program, "install espeak-ng (apt install espeak-ng)");
+    throw Error(ErrorKind::kDeviceMissing, error.message(), program, kCure);
   }
 }
 
@@ -235,19 +212,29 @@ std::string Phonemizer::phonemes_of(std::string_view clause) {
   for (char& c : line) {
     if ((c >= 0 && c < ' ') || c == '\x7f') c = ' ';
   }
-  state_->write(line + "\n" + std::string(kSentinel) + "\n");
+  line += '\n';
+  for (const std::string_view mark : kEndMarks) line += std::string(mark) + '\n';
+  state_->write(line);
   const auto deadline = Clock::now() + kAnswerLimit;
-  std::string phonemes;
+  std::vector<std::string> lines;
+  std::size_t num_bytes = 0;
   while (true) {
-    const auto answer = state_->read_line(deadline);
+    auto answer = state_->read_line(deadline);
     if (!answer) state_->fail("ended while it was being used");
-    if (*answer == state_->sentinel) return phonemes;
-    const std::size_t begin = answer->find_first_not_of(' ');
+    if (*answer == state_->end_marks[1] && !lines.empty() && lines.back() == state_->end_marks[0]) break;
+    num_bytes += answer->size() + 1;
+    if (num_bytes > kMaxAnswerBytes) state_->fail("writes without end");
+    lines.push_back(std::move(*answer));
+  }
+  lines.pop_back();
+  std::string phonemes;
+  for (const std::string& answer : lines) {
+    const std::size_t begin = answer.find_first_not_of(' ');
     if (begin == std::string::npos) continue;
     if (!phonemes.empty()) phonemes += ' ';
-    phonemes += answer->substr(begin, answer->find_last_not_of(' ') + 1 - begin);
-    if (phonemes.size() > kMaxAnswerBytes) state_->fail("writes without end");
+    phonemes += answer.substr(begin, answer.find_last_not_of(' ') + 1 - begin);
   }
+  return phonemes;
 }
 
 }  // namespace pajamas

@@ -20,7 +20,7 @@ class Phonemizer {
   Phonemizer& operator=(const Phonemizer&) = delete;
 
   /// IPA of one clause as espeak-ng writes it, marks of other languages "(en)" left out; empty where it has nothing to
-  /// say. Line breaks count as blanks. Throws Error{kInternal} when the program ended or did not answer within 10 s;
+  /// say. Line breaks count as blanks. Throws Error{kInternal} when the program ended or did not answer within 30 s;
   /// every later call throws then, too.
   std::string phonemes_of(std::string_view clause);
 

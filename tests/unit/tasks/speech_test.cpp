@@ -89,7 +89,9 @@ TEST(SpeechText, EndlessTextIsCut) {
         EXPECT_LE(clause.text.size(), 2 * kMaxClauseCharacters);
         length += clause.text.size();
       }
-      if (text == words) EXPECT_LE(length, 2 * kMaxSentenceCharacters);
+      if (text == words) {
+        EXPECT_LE(length, 2 * kMaxSentenceCharacters);
+      }
       total += length;
     }
     EXPECT_GE(total, text.size() * 4 / 5);
@@ -248,10 +250,13 @@ TEST(Phonemizer, FaultsAreNamed) {
   const std::string ends_at_once = script(folder, "exit 1");
   EXPECT_EQ(error_of([&] { Phonemizer("xx", ends_at_once); }).kind(), ErrorKind::kDeviceMissing);
   EXPECT_EQ(error_of([&] { Phonemizer("--help", ends_at_once); }).kind(), ErrorKind::kBadInput);
-  // Answers the two sentinels and one clause, then ends.
-  const std::string dies = script(folder, "read -r a; echo s; read -r a; echo s; read -r a; echo x; exit 3");
+  // Answers the marks and half a clause, then ends.
+  const std::string dies =
+      script(folder, "for s in a a b b; do read -r x; echo $s; done; read -r x; echo x; echo oh dear >&2; exit 3");
   Phonemizer phonemizer("en-us", dies);
-  EXPECT_EQ(error_of([&] { phonemizer.phonemes_of("one"); }).kind(), ErrorKind::kInternal);
+  const Error dead = error_of([&] { phonemizer.phonemes_of("one"); });
+  EXPECT_EQ(dead.kind(), ErrorKind::kInternal);
+  EXPECT_THAT(dead.what(), HasSubstr("oh dear"));
   EXPECT_EQ(error_of([&] { phonemizer.phonemes_of("two"); }).kind(), ErrorKind::kInternal) << "and stays so";
 }
 
@@ -261,7 +266,12 @@ TEST(Phonemizer, RealProgramSpeaksEnglish) {
   EXPECT_EQ(phonemizer.phonemes_of("hello world"), "h\xC9\x99l\xCB\x88o\xCA\x8A w\xCB\x88\xC9\x9C\xCB\x90ld");
   EXPECT_EQ(phonemizer.phonemes_of("..."), "");
   EXPECT_EQ(phonemizer.phonemes_of("hello"), "h\xC9\x99l\xCB\x88o\xCA\x8A") << "nothing is left over";
-  EXPECT_EQ(error_of([] { Phonemizer("no-such-voice", "espeak-ng"); }).kind(), ErrorKind::kDeviceMissing);
+  // The numbers that mark the end are clauses like any other.
+  const std::string first = phonemizer.phonemes_of("7361529"), second = phonemizer.phonemes_of("9152637");
+  EXPECT_GT(first.size(), 30U);
+  EXPECT_GT(second.size(), 30U);
+  EXPECT_EQ(phonemizer.phonemes_of("7361529"), first);
+  EXPECT_EQ(error_of([] { Phonemizer("qqq", "espeak-ng"); }).kind(), ErrorKind::kDeviceMissing);
 }
 
 }  // namespace
