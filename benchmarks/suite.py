@@ -4,6 +4,8 @@ import pathlib
 import platform
 import subprocess
 import sys
+import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MODELS = ROOT / ".deps/models"
@@ -30,6 +32,47 @@ def run(command, env=None):
 
 def pajamas(*arguments):
     return json.loads(run([PROGRAM, *arguments, "--json"]))
+
+
+def peak_memory(command):
+    """Wall seconds, the most memory that the command and its children held at once ("rss", and "anonymous" of it: not of
+    files), sampled, and what it printed."""
+    start = time.monotonic()
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peak = {"rss": 0, "anonymous": 0}
+
+    def tree(pid):
+        yield pid
+        try:
+            for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                for child in (task / "children").read_text().split():
+                    yield from tree(int(child))
+        except OSError:
+            pass
+
+    def watch():
+        while process.poll() is None:
+            rss = anonymous = 0
+            for pid in set(tree(process.pid)):
+                try:
+                    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+                        if line.startswith("VmRSS:"):
+                            rss += int(line.split()[1]) * 1024
+                        elif line.startswith("RssAnon:"):
+                            anonymous += int(line.split()[1]) * 1024
+                except OSError:
+                    pass
+            peak["rss"] = max(peak["rss"], rss)
+            peak["anonymous"] = max(peak["anonymous"], anonymous)
+            time.sleep(0.02)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    out, err = process.communicate()
+    watcher.join()
+    if process.returncode != 0:
+        raise Failed((err.strip().splitlines() or ["no message"])[-1][:300])
+    return time.monotonic() - start, peak, out
 
 
 def guarded(name, unit, goal, measure):
