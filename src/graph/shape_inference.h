@@ -20,7 +20,8 @@ namespace pajamas {
 struct ValueFact {
   DType dtype = DType::kUndefined;           ///< kUndefined: unknown, or not a tensor.
   std::optional<std::vector<Extent>> shape;  ///< Nothing: unknown rank.
-  /// Elements of an integer tensor of rank 0 or 1 that are known or expressions of extents; at most kMaxTracked.
+  /// Elements of an integer tensor of rank 0 or 1 that are known or expressions of extents; at most kMaxTracked. Of a
+  /// boolean one 0 and 1.
   std::optional<std::vector<Extent>> elements;
 
   Tensor constant;  ///< The value itself, of an initializer or Constant of at most kMaxTracked elements.

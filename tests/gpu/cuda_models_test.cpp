@@ -36,11 +36,6 @@ fs::path conformance_cases() {
   return named != nullptr ? fs::path(named) : fs::path(PAJAMAS_DEPS_DIR) / "conformance";
 }
 
-/// Operators whose results have sizes that only the data decide; models with them are refused for now.
-bool is_refusal_known(const std::string& name) {
-  return name == "faster_rcnn" || name == "faster_rcnn_opset17" || name == "ssd_torchvision";
-}
-
 /// As the proof of a bundle judges (verify/proof.cpp): a level of 8 bits more or less is no error of the rest.
 OperatorClass class_of(const Model& model) {
   const auto& nodes = model.graph.nodes;
@@ -62,10 +57,8 @@ TEST_P(CudaFamilyTest, computes_what_the_interpreter_computes) {
     const auto infos = model.graph.required_inputs();
     for (std::size_t i = 0; i < infos.size(); ++i) shapes.emplace_back(infos[i]->name, inputs.inputs[i].shape());
     const Model lowered = test::lowered_for_gpu(model, precision, shapes);
-    if (const Support support = supports_graph(lowered); !support) {
-      EXPECT_TRUE(is_refusal_known(name)) << support.reason;
-      GTEST_SKIP() << support.reason;
-    }
+    const Support support = supports_graph(lowered);
+    ASSERT_TRUE(support) << support.reason;
     const BuiltEngine built = test::build_on_gpu(lowered, precision);
     test::expect_near(test::run_on_gpu(*built.engine, inputs.inputs), test::run_by_interpreter(model, inputs.inputs),
                       precision, name + ", " + inputs.name, class_of(model));

@@ -33,7 +33,13 @@ std::vector<Tensor> non_max_suppression(const Call& call) {
     const Tensor* tensor = call.optional_input(index);
     return tensor != nullptr ? read_number(call, *tensor) : fallback;
   };
-  const auto max_per_class = static_cast<std::int64_t>(number(2, 0));
+  // Not by way of a double: "all of them" is often written as the largest integer, which no double is.
+  std::int64_t max_per_class = 0;
+  if (const Tensor* tensor = call.optional_input(2)) {
+    const auto values = read_integers(call, *tensor);
+    call.require(values.size() == 1, "one number of boxes a class is wanted");
+    max_per_class = values[0];
+  }
   const auto iou_threshold = static_cast<float>(number(3, 0));
   const auto score_threshold = static_cast<float>(number(4, -std::numeric_limits<double>::infinity()));
   const bool is_centered = call.node.int_attribute("center_point_box", 0) != 0;

@@ -29,6 +29,10 @@ class Extent {
   /// Known extent, name of a plain named unknown, an expression over names, or "?" when a fresh unknown is in it.
   Dimension to_dimension() const;
   std::string to_string() const { return to_dimension().to_string(); }
+  /// The extent as a polynomial: names of unknowns, sorted and repeated for powers, with what their product counts; and
+  /// what is added to these.
+  const std::map<std::vector<std::string>, std::int64_t>& terms() const { return terms_; }
+  std::int64_t added() const { return constant_; }
   /// Surely not negative: known so, or built of unknown extents with positive factors only.
   bool is_surely_non_negative() const;
 

@@ -66,6 +66,34 @@ void extreme(Site& site) {
   });
 }
 
+/// Of a boolean only what later picks between extents needs it (Where): 0 or 1 where that follows from the extents.
+void equal(Site& site) {
+  arithmetic(site, [](const Extent& a, const Extent& b) -> Result {
+    const Extent difference = a - b;
+    if (difference.is_known()) return Extent(difference.value() == 0 ? 1 : 0);
+    const auto is_negative = [](const Extent& extent) { return extent.is_known() && extent.value() < 0; };
+    const bool is_apart =
+        (a.is_surely_non_negative() && is_negative(b)) || (b.is_surely_non_negative() && is_negative(a));
+    return is_apart ? Result(Extent(0)) : std::nullopt;
+  });
+}
+
+void where(Site& site) {
+  broadcast_all(site);
+  const auto conditions = site.constants(0);
+  const Extents* a = site.elements(1);
+  const Extents* b = site.elements(2);
+  if (!conditions || a == nullptr || b == nullptr || conditions->empty() || a->empty() || b->empty()) return;
+  const std::size_t count = std::max({conditions->size(), a->size(), b->size()});
+  Extents result;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto at = [&](const auto& list) { return list.size() == 1 ? 0 : i; };
+    if (at(*conditions) >= conditions->size() || at(*a) >= a->size() || at(*b) >= b->size()) return;
+    result.push_back((*conditions)[at(*conditions)] != 0 ? (*a)[at(*a)] : (*b)[at(*b)]);
+  }
+  site.outputs[0].elements = std::move(result);
+}
+
 void identity(Site& site) {
   if (site.input(0) == nullptr || site.outputs.empty()) return;
   site.outputs[0] = *site.input(0);
@@ -191,8 +219,8 @@ void add_elementwise_rules(RuleTable& table) {
                            "ReverseSequence"}) {
     table[name] = same_shape;
   }
-  for (const char* name : {"And", "Or", "Xor", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Pow",
-                           "Mod", "Sum", "Mean", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"}) {
+  for (const char* name : {"And", "Or", "Xor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Pow", "Mod", "Sum",
+                           "Mean", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"}) {
     table[name] = broadcast_all;
   }
   table["Add"] = add;
@@ -205,7 +233,8 @@ void add_elementwise_rules(RuleTable& table) {
   table["Dropout"] = dropout;
   table["Cast"] = cast;
   table["CastLike"] = cast_like;
-  table["Where"] = broadcast_all;
+  table["Equal"] = equal;
+  table["Where"] = where;
   table["QuantizeLinear"] = quantize;
   table["DequantizeLinear"] = dequantize;
   table["DynamicQuantizeLinear"] = dynamic_quantize;

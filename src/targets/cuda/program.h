@@ -152,6 +152,14 @@ struct Step {
   std::int32_t lane = 0;                 ///< Which of Program::num_lanes parallel branches it runs in.
 };
 
+/// An axis of an output whose extent the data decide: the output has the length of the bound there, and the real extent
+/// is element `count_index` of the last of Program::outputs (int64).
+struct OutputCount {
+  std::size_t output = 0;
+  std::size_t axis = 0;
+  std::size_t count_index = 0;
+};
+
 /// A loop or operator step keeps its ONNX nodes; constants they need as numbers are in `small_constants`.
 struct Program {
   std::vector<Value> values;
@@ -161,8 +169,9 @@ struct Program {
   std::vector<Initializer> small_constants;  ///< Read by nodes as attributes are (axes, scales, sizes), or folded in.
   std::int64_t opset = 0;
   std::vector<ValueId> inputs;   ///< In the order of the graph's required inputs.
-  std::vector<ValueId> outputs;  ///< In the order of the graph's outputs.
-  std::size_t arena_bytes = 0;   ///< After plan_memory().
+  std::vector<ValueId> outputs;  ///< In the order of the graph's outputs; behind them the counts, where there are any.
+  std::vector<OutputCount> output_counts;
+  std::size_t arena_bytes = 0;  ///< After plan_memory().
   std::int32_t num_lanes = 1;
 
   const Value& value(ValueId id) const { return values[static_cast<std::size_t>(id)]; }

@@ -158,6 +158,16 @@ TEST(Interpreter, HalfIsRoundedOnce) {
   EXPECT_THROW(evaluate(node_of("Add"), {half(1), Tensor::of<float>({1}, {1})}), Error) << "mixed types";
 }
 
+TEST(Interpreter, SuppressionTakesTheLargestIntegerForAll) {
+  const Tensor boxes = Tensor::of<float>({1, 3, 4}, {0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1});
+  const Tensor scores = Tensor::of<float>({1, 1, 3}, {0.5F, 0.75F, 0.25F});
+  for (const std::int64_t most : {std::int64_t{2}, std::int64_t{INT64_MAX}}) {
+    const Tensor found =
+        evaluate(node_of("NonMaxSuppression"), {boxes, scores, Tensor::scalar(most), Tensor::scalar(0.5F)});
+    EXPECT_EQ(found.shape(), (Shape{2, 3})) << most;
+  }
+}
+
 TEST(Interpreter, MissingInputsAndCancellation) {
   Model model;
   model.opset_imports = {{"", 17}};

@@ -202,6 +202,24 @@ TEST(ShapeInference, BranchesKeepWhatTheyShare) {
   EXPECT_EQ(model.graph.value_infos[0].type->to_string(), "float32[?, 4]");
 }
 
+TEST(ShapeInference, ExtentsAreToldFromMinusOne) {
+  // How PyTorch writes an expansion to a shape that may hold -1.
+  Model model = model_with({{"n", "4"}, {"n", "1"}});
+  add(model, "Shape", {"x0"}, "shape");
+  add_integers(model, "minus", {-1, -1});
+  add_integers(model, "ones", {1, 1});
+  add(model, "Equal", {"shape", "minus"}, "is_open");
+  add(model, "Where", {"is_open", "ones", "shape"}, "picked");
+  add(model, "Expand", {"x1", "picked"}, "y");
+  EXPECT_EQ(shape_of(model, "y"), "n,4");
+  // An extent may be 4: nothing follows.
+  add_integers(model, "four", {4, 4});
+  add(model, "Equal", {"shape", "four"}, "is_four");
+  add(model, "Where", {"is_four", "ones", "shape"}, "other");
+  add(model, "Expand", {"x1", "other"}, "z");
+  EXPECT_EQ(shape_of(model, "z"), "?,?");
+}
+
 TEST(ShapeInference, HostileExtentsDoNotOverflow) {
   const std::string huge = std::to_string(INT64_MAX);
   Model model = model_with({{huge, huge}});

@@ -9,6 +9,7 @@
 
 #include "graph/interpreter.h"
 #include "pajamas/error.h"
+#include "targets/cuda/output_counts.h"
 #include "tensor/half.h"
 
 namespace pajamas::cuda {
@@ -287,6 +288,10 @@ class Executor {
         inputs.push_back(name.empty() ? nullptr : &found->second);
       }
       std::vector<Tensor> results = evaluate_node(node, inputs, program_.opset);
+      if (node.is("NonZero") || node.is("NonMaxSuppression")) {
+        // As their kernels do: rows of -1 up to the extent that the program gives them.
+        for (std::size_t i = 0; i < writes.size(); ++i) results[i] = filled(results[i], program_.value(writes[i]).desc);
+      }
       for (std::size_t i = 0; i < node.outputs.size(); ++i) {
         if (!node.outputs[i].empty()) values[node.outputs[i]] = std::move(results[i]);
       }
@@ -294,6 +299,20 @@ class Executor {
     for (std::size_t i = 0; i < writes.size(); ++i) {
       if (writes[i] >= 0) write(writes[i], values.at(names[i]));
     }
+  }
+
+  static Tensor filled(const Tensor& found, const TensorDesc& desc) {
+    if (found.shape() == desc.extents) return found;
+    Tensor result(DType::kInt64, desc.extents);
+    const auto to = result.mutable_as<std::int64_t>();
+    std::fill(to.begin(), to.end(), -1);
+    const auto from = found.as<std::int64_t>();
+    const std::int64_t width = found.shape()[1];
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      const auto at = static_cast<std::int64_t>(i);
+      to[static_cast<std::size_t>(at / width * desc.extents[1] + at % width)] = from[i];
+    }
+    return result;
   }
 
   static constexpr std::int64_t kOpset = 17;
@@ -342,6 +361,16 @@ std::vector<Tensor> run_on_host(const LoweredProgram& lowered, const ConstantTab
   }
   std::vector<Tensor> outputs;
   for (const ValueId id : lowered.program.outputs) outputs.push_back(executor.read(id));
+  if (lowered.program.output_counts.empty()) return outputs;
+  const Tensor counts = outputs.back();
+  outputs.pop_back();
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const Shape bound = outputs[i].shape();
+    const Shape real = real_shape(lowered.program, i, counts.as<std::int64_t>());
+    const std::size_t element_bytes = static_cast<std::size_t>(bits_of(outputs[i].dtype())) / 8;
+    compact(outputs[i].mutable_bytes().data(), bound, real, element_bytes);
+    outputs[i] = Tensor::copy_of(TensorView{outputs[i].dtype(), real, outputs[i].bytes().data()});
+  }
   return outputs;
 }
 

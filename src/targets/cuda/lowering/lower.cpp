@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "pajamas/error.h"
+#include "targets/cuda/lowering/counts.h"
 #include "targets/cuda/lowering/memory_plan.h"
 #include "targets/cuda/lowering/regions.h"
 #include "targets/cuda/lowering/rewrite.h"
@@ -265,18 +266,29 @@ class Lowering {
   void push_copy(const std::string& from, ValueId to, const std::string& made) {
     std::set<std::int32_t> kept;
     kept.swap(depends_);
+    push_identity(from, {read(from)}, to, made);
+    depends_.swap(kept);
+  }
+
+  /// The same of a small constant, as numbers of the loop's source.
+  void push_stored(const std::string& from, ValueId to, const std::string& made) {
+    std::set<std::int32_t> kept;
+    kept.swap(depends_);
+    push_identity(from, {}, to, made);
+    depends_.swap(kept);
+  }
+
+  void push_identity(const std::string& from, std::vector<ValueId> reads, ValueId to, const std::string& made) {
     Node node;
     node.op_type = "Identity";
     node.name = from + "/copy";
     node.inputs = {from};
     node.outputs = {made};
     LoopStep loop;
-    loop.inputs = {read(from)};
+    loop.inputs = std::move(reads);
     loop.outputs = {to};
-    program_.nodes.push_back(node);
-    loop.nodes = {static_cast<std::int32_t>(program_.nodes.size() - 1)};
+    loop.nodes = {add_node(node)};
     push(loop, {"copy of " + from}, {made});
-    depends_.swap(kept);
   }
 
   /// The value's location if `is_fit`, else that of a copy laid out as `wanted`. Notes the dependency.
@@ -301,6 +313,18 @@ class Lowering {
 
   Location dense(const std::string& name) {
     const Window wanted = row_major_window(graph_.extents_of(name));
+    // Numbers that a rewrite has written are in no table of weights: a loop stores them.
+    if (is_number(name) && graph_.constants.find(name) == nullptr) {
+      const std::string made = name + "/stored";
+      const auto [found, is_new] = made_.emplace(made, Location{});
+      if (is_new) {
+        const DType dtype = graph_.dtype_of(name);
+        found->second = storage_.new_location(made, dtype, wanted);
+        push_stored(name, add_value(made, dtype, found->second), made);
+      }
+      depends_.insert(writer_step_.at(made));
+      return found->second;
+    }
     return ensure(name, wanted, [](const Window& window) {
       return TensorDesc{DType::kFloat32, Shape(window.extents), window.strides}.is_contiguous();
     });
@@ -592,8 +616,10 @@ class Lowering {
   void emit_operator(const Unit& unit) {
     const Node& node = graph_.node(unit.nodes[0]);
     OperatorStep step;
-    for (const std::string& name : node.inputs) {
-      step.inputs.push_back(name.empty() ? -1 : add_value(name, graph_.dtype_of(name), dense(name)));
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+      const std::string& name = node.inputs[i];
+      const bool is_read = !name.empty() && !(is_number(name) && reads_as_number(node, i));
+      step.inputs.push_back(is_read ? add_value(name, graph_.dtype_of(name), dense(name)) : -1);
     }
     for (const std::string& name : node.outputs) step.outputs.push_back(name.empty() ? -1 : value_id(name));
     step.node = add_node(node);
@@ -644,6 +670,11 @@ class Lowering {
 }  // namespace
 
 LoweredProgram lower(const Model& graph_model, const ConstantTable& constants, const LoweringOptions& options) {
+  if (std::optional<BoundedModel> bounded = bound_counts(graph_model, constants)) {
+    LoweredProgram lowered = Lowering(bounded->model, constants, options).lower();
+    lowered.program.output_counts = std::move(bounded->output_counts);
+    return lowered;
+  }
   return Lowering(graph_model, constants, options).lower();
 }
 

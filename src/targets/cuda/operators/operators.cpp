@@ -144,6 +144,10 @@ std::optional<OperatorSource> make_operator_source(const Program& program, const
   return writer.finish();
 }
 
+bool reads_as_number(const Node& node, std::size_t input) {
+  return (node.is("NonMaxSuppression") && input >= 2) || (node.is("TopK") && input == 1);
+}
+
 bool is_operator_step(const Node& node) { return operators::find(node) != nullptr; }
 
 Support supports_operator(const Node& node, std::int64_t opset, const GraphFacts& facts) {
@@ -162,7 +166,9 @@ Support supports_operator(const Node& node, std::int64_t opset, const GraphFacts
     if (!shape) throw Error(ErrorKind::kUnsupported, "the shape of '" + name + "' is not known");
     ids.push_back(static_cast<ValueId>(program.values.size()));
     program.values.push_back({name, TensorDesc::contiguous(fact->dtype, *shape), 0, 0});
-    if (const auto numbers = fact->known_elements(); numbers && fact->dtype == DType::kInt64) {
+    if (fact->constant.dtype() != DType::kUndefined) {
+      program.small_constants.push_back({name, fact->constant, {}, {}, {}});
+    } else if (const auto numbers = fact->known_elements(); numbers && fact->dtype == DType::kInt64) {
       program.small_constants.push_back({name, Tensor::of<std::int64_t>(*shape, *numbers), {}, {}, {}});
     }
   };

@@ -34,6 +34,9 @@ struct OperatorSource {
 /// other steps. Throws Error{kUnsupported} naming what of the node cannot be computed.
 std::optional<OperatorSource> make_operator_source(const Program& program, const Step& step);
 
+/// Whether the operator reads a small constant input as a number of its source instead of from memory (k, thresholds).
+bool reads_as_number(const Node& node, std::size_t input);
+
 /// Whether a node can be an OperatorStep: operator, types, known shapes, attributes.
 Support supports_operator(const Node& node, std::int64_t opset, const GraphFacts& facts);
 

@@ -159,9 +159,19 @@ void write_non_max_suppression(SourceWriter& writer) {
   writer.define("OP_BOXES", boxes[1]);
   writer.add("#define OP_THREADS " + std::to_string(kSuppressionThreads) + "\n");
   writer.define("OP_IS_CENTERED", writer.node().int_attribute("center_point_box", 0) != 0 ? 1 : 0);
-  writer.add(std::string("#define OP_MAX_PER_CLASS ") + (writer.has_input(2) ? "(long long)a2[0]" : "0LL") +
-             "\n#define OP_IOU_THRESHOLD " + (writer.has_input(3) ? "a3[0]" : "0.0f") +
-             "\n#define OP_SCORE_THRESHOLD " + (writer.has_input(4) ? "a4[0]" : "(-lp_f32_infinity())") + "\n");
+  // Numbers of the model where it knows them, of a value otherwise.
+  const auto number = [&](std::size_t input, DType dtype, const char* absent) {
+    const Tensor* known = writer.constant(input);
+    if (known != nullptr && known->dtype() == dtype && known->num_elements() == 1) {
+      return dtype == DType::kInt64 ? SourceWriter::number(known->as<std::int64_t>()[0])
+                                    : loops::literal(dtype, static_cast<double>(known->as<float>()[0]), 0);
+    }
+    if (!writer.has_input(input)) return std::string(absent);
+    return (dtype == DType::kInt64 ? "(long long)a" : "a") + std::to_string(input) + "[0]";
+  };
+  writer.add("#define OP_MAX_PER_CLASS " + number(2, DType::kInt64, "0LL") + "\n#define OP_IOU_THRESHOLD " +
+             number(3, DType::kFloat32, "0.0f") + "\n#define OP_SCORE_THRESHOLD " +
+             number(4, DType::kFloat32, "(-lp_f32_infinity())") + "\n");
   writer.add(kScan);
   writer.add(kBoxes);
   writer.add_workspace("op_found", "int", num_lists * boxes[1], 4);

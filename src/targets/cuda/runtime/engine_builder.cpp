@@ -90,14 +90,17 @@ InputShapes shapes_of(const std::vector<ShapeProfile>& profiles, Shape ShapeProf
   return shapes;
 }
 
-/// Output shapes from the program where they do not depend on open extents.
+/// Output shapes from the program where they depend on neither open extents nor data.
 void refine_outputs(std::vector<TensorInfo>& outputs, const Program& program, bool is_fixed) {
   for (std::size_t i = 0; i < outputs.size() && i < program.outputs.size(); ++i) {
     const TensorDesc& desc = program.value(program.outputs[i]).desc;
     outputs[i].dtype = desc.dtype;
     if (outputs[i].shape.size() != desc.extents.rank()) outputs[i].shape.assign(desc.extents.rank(), Dimension{});
     for (std::size_t axis = 0; is_fixed && axis < desc.extents.rank(); ++axis) {
-      outputs[i].shape[axis] = Dimension::known(desc.extents[axis]);
+      const bool is_counted =
+          std::any_of(program.output_counts.begin(), program.output_counts.end(),
+                      [&](const OutputCount& count) { return count.output == i && count.axis == axis; });
+      if (!is_counted) outputs[i].shape[axis] = Dimension::known(desc.extents[axis]);
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "pajamas/error.h"
+#include "targets/cuda/output_counts.h"
 #include "targets/cuda/runtime/range.h"
 
 namespace pajamas::cuda {
@@ -97,7 +98,6 @@ std::size_t DeviceSession::memory_bytes() const {
 
 CudaSession::CudaSession(std::shared_ptr<const CudaEngine> engine) : engine_(engine), session_(std::move(engine)) {
   host_inputs_.resize(engine_->inputs().size());
-  host_outputs_.resize(engine_->outputs().size());
   input_shapes_.resize(engine_->inputs().size());
 }
 
@@ -156,6 +156,7 @@ void CudaSession::run() {
   const auto begin = Clock::now();
   has_run_ = false;
   choose_shapes();
+  host_outputs_.resize(session_.plan().program().outputs.size());
   const cudaStream_t stream = session_.stream();
   for (std::size_t i = 0; i < host_inputs_.size(); ++i) {
     if (session_.input_bytes(i) == 0) continue;
@@ -174,19 +175,36 @@ void CudaSession::run() {
           "copying an output from the GPU");
   }
   session_.synchronize();
+  cut_outputs();
   timing_.device = std::chrono::nanoseconds(static_cast<std::int64_t>(end_.us_since(begin_) * 1000.0));
   timing_.host = input_time_ + (Clock::now() - begin) - timing_.device;
   input_time_ = std::chrono::nanoseconds{0};
   has_run_ = true;
 }
 
+void CudaSession::cut_outputs() {
+  const Program& program = session_.plan().program();
+  std::span<const std::int64_t> counts;
+  if (!program.output_counts.empty()) {
+    counts = {reinterpret_cast<const std::int64_t*>(host_outputs_.back().data()),
+              static_cast<std::size_t>(session_.output_shape(host_outputs_.size() - 1).num_elements())};
+  }
+  output_shapes_.clear();
+  for (std::size_t i = 0; i < num_model_outputs(program); ++i) {
+    const Shape& bound = session_.output_shape(i);
+    output_shapes_.push_back(real_shape(program, i, counts));
+    const std::size_t element_bytes = static_cast<std::size_t>(bits_of(engine_->outputs()[i].dtype)) / 8;
+    if (bound.num_elements() != 0) compact(host_outputs_[i].data(), bound, output_shapes_.back(), element_bytes);
+  }
+}
+
 TensorView CudaSession::output(std::size_t index) const {
   if (!has_run_) throw Error(ErrorKind::kBadInput, "there is no output: nothing has been run");
-  if (index >= host_outputs_.size()) {
+  if (index >= output_shapes_.size()) {
     throw Error(ErrorKind::kBadInput, "there is no output " + std::to_string(index) + ": the model has " +
-                                          std::to_string(host_outputs_.size()));
+                                          std::to_string(output_shapes_.size()));
   }
-  return {engine_->outputs()[index].dtype, session_.output_shape(index), host_outputs_[index].data()};
+  return {engine_->outputs()[index].dtype, output_shapes_[index], host_outputs_[index].data()};
 }
 
 nlohmann::json CudaSession::layer_times() {

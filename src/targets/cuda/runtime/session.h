@@ -31,6 +31,7 @@ class DeviceSession {
   std::byte* output(std::size_t index) const { return instance().output(index); }
   std::size_t input_bytes(std::size_t index) const;
   std::size_t output_bytes(std::size_t index) const;
+  /// Where the data decide an extent, its bound.
   const Shape& output_shape(std::size_t index) const;
   /// Enqueues one run on stream(); asynchronous.
   void launch() const;
@@ -77,12 +78,14 @@ class CudaSession final : public Session {
 
  private:
   void choose_shapes();
+  void cut_outputs();
 
   std::shared_ptr<const CudaEngine> engine_;
   DeviceSession session_;
   std::vector<std::optional<Shape>> input_shapes_;
   std::vector<PinnedMemory> host_inputs_;
-  std::vector<PinnedMemory> host_outputs_;
+  std::vector<PinnedMemory> host_outputs_;  ///< The counts behind the model's own, where there are any.
+  std::vector<Shape> output_shapes_;        ///< Of the last run.
   bool has_run_ = false;
   Event begin_, end_;
   std::chrono::nanoseconds input_time_{0};
