@@ -42,10 +42,11 @@ struct SynthesizerOptions {
   std::string espeak_program = "espeak-ng";
 };
 
-/// A loaded voice, and espeak-ng beside it, which is started with the first text. Use from one thread at a time.
+/// A loaded voice, and espeak-ng beside it, which runs as long as the object lives. Use from one thread at a time.
 class SpeechSynthesizer {
  public:
-  /// Throws Error: kBadInput (damaged, or of another task), kDeviceMissing, kUnsupported, kUsage.
+  /// Throws Error: kBadInput (damaged, or of another task), kUnsupported, kUsage, kDeviceMissing (also where espeak-ng is
+  /// not installed or does not know the voice).
   explicit SpeechSynthesizer(const std::filesystem::path& bundle, const SynthesizerOptions& options = {});
   ~SpeechSynthesizer();
   SpeechSynthesizer(SpeechSynthesizer&&) noexcept;
@@ -57,8 +58,8 @@ class SpeechSynthesizer {
   std::int64_t speaker_id(const std::string& name) const;
 
   /// Speaks UTF-8 text. A paragraph ends a sentence. Throws Error{kUsage} for options that cannot be, Error{kBadInput}
-  /// for text that is no UTF-8 or has nothing that can be spoken, Error{kDeviceMissing} where espeak-ng is not
-  /// installed or does not know the voice; sentences that were given to `sink` before are right.
+  /// for text that is no UTF-8 or has nothing that can be spoken, Error{kInternal} where espeak-ng died twice over the
+  /// same words; sentences that were given to `sink` before are right.
   void speak(std::string_view text, const SpeechOptions& options, const SpeechSink& sink);
   /// The same as one sound.
   std::vector<float> speak(std::string_view text, const SpeechOptions& options = {});

@@ -17,11 +17,15 @@ struct Speaker {
   std::int64_t id = 0;
 };
 
-/// A VITS voice in two parts: the graphs of docs/audio.md.
+/// A VITS voice in three parts: the graphs of docs/audio.md.
 struct SpeechFacts {
-  std::string text_part = "text";    ///< Phonemes to the distribution of each frame.
-  std::string audio_part = "audio";  ///< Frames and noise to samples.
-  std::string noise_shape_output;    ///< Output of the text part that has the shape of the audio part's `noise`.
+  std::string text_part = "text";        ///< Phonemes to the distribution of each frame.
+  std::string flow_part = "flow";        ///< Distributions and noise to frames.
+  std::string decoder_part = "decoder";  ///< Frames to samples.
+  std::string noise_shape_output;        ///< Output of the text part that has the shape of the flow part's `noise`.
+  std::string frames_value;              ///< Output of the flow part, input of the decoder: [1, channels, frames].
+  std::int64_t samples_per_frame = 256;
+  std::int64_t context_frames = 0;  ///< Frames on either side that a sample depends on at most.
   std::int64_t sample_rate_hz = 22050;
   std::string espeak_voice;       ///< Voice of espeak-ng whose phonemes the model learned: "en-us".
   std::int64_t num_phonemes = 0;  ///< Rows of the table that ids index.

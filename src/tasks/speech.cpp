@@ -47,9 +47,13 @@ struct SpeechSynthesizer::Impl {
   Impl(const Bundle& bundle, const SynthesizerOptions& options)
       : facts(bundle.manifest().task.speech.value()),
         espeak_program(options.espeak_program),
+        phonemizer(std::make_unique<Phonemizer>(facts.espeak_voice, espeak_program)),
         ids(facts),
         session(facts, load_engine(bundle, facts.text_part, session_options(options.num_threads)),
-                load_engine(bundle, facts.audio_part, session_options(options.num_threads))) {}
+                load_engine(bundle, facts.flow_part, session_options(options.num_threads)),
+                load_engine(bundle, facts.decoder_part, session_options(options.num_threads))) {
+    session.warm_up();
+  }
 
   /// A program that died or hangs is started again once: what killed it may be over.
   std::string phonemes_of(std::string_view clause) {

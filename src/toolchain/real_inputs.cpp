@@ -103,7 +103,7 @@ std::function<void(std::vector<Tensor>&)> voice_refinement(const SpeechFacts& fa
       }
     };
   }
-  if (part_name != facts.audio_part) return {};
+  if (part_name != facts.flow_part) return {};
   return [facts, fill](std::vector<Tensor>& inputs) {
     for (Tensor& tensor : inputs) {
       if (tensor.dtype() != DType::kFloat32) continue;

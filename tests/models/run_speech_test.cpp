@@ -5,10 +5,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
+#include "bundle/bundle.h"
+#include "pajamas/speech.h"
 #include "support/program.h"
+#include "tasks/speech/phoneme_ids.h"
+#include "tasks/speech/phonemizer.h"
+#include "verify/onnxruntime_reference.h"
 
 namespace pajamas::test {
 namespace {
@@ -63,6 +69,67 @@ TEST_F(RunSpeech, WhisperHearsWhatWasSaid) {
   EXPECT_EQ(heard.output, "The weather is very nice today.\n");
 }
 
+/// Without noise the published graph draws nothing that matters, so ONNX Runtime can say what the sound should be: of
+/// sentences of one window, of many, and shorter than all of them.
+TEST_F(RunSpeech, TheSoundIsThatOfThePublishedGraph) {
+  const Bundle bundle = Bundle::open(RunSpeech::bundle());
+  const SpeechFacts& facts = bundle.manifest().task.speech.value();
+  PhonemeIds phoneme_ids(facts);
+  Phonemizer phonemizer(facts.espeak_voice, "espeak-ng");
+  const OnnxRuntimeSession published(voice(), {});
+  SpeechSynthesizer synthesizer(RunSpeech::bundle(), {});
+  SpeechOptions options;
+  options.noise_scale = 0;
+  options.noise_width = 0;
+  for (const char* text : {"A.", "Hello there.", "It rained all night and the river rose quickly.",
+                           "The people of the village came together and talked for a long time about what they could "
+                           "do, for the old bridge was gone, and nobody knew who would pay for another one."}) {
+    const std::u32string phonemes = sentence_phonemes(
+        split_speech(text).at(0), [&](std::string_view clause) { return phonemizer.phonemes_of(clause); });
+    const std::vector<std::int64_t> ids = phoneme_ids.ids_of(phonemes);
+    const auto length = static_cast<std::int64_t>(ids.size());
+    const Tensor expected_tensor =
+        published.run({{"input", Tensor::of<std::int64_t>(Shape{1, length}, std::span<const std::int64_t>(ids))},
+                       {"input_lengths", Tensor::of<std::int64_t>(Shape{1}, {length})},
+                       {"scales", Tensor::of<float>(Shape{3}, {0, 1, 0})}})[0];
+    const auto expected = expected_tensor.as<float>();
+    const std::vector<float> samples = synthesizer.speak(text, options);
+    ASSERT_EQ(samples.size(), expected.size()) << text;
+    double peak = 0, error = 0, energy = 0;
+    for (const float sample : expected) peak = std::max(peak, std::abs(static_cast<double>(sample)));
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      const double wanted = static_cast<double>(expected[i]) / peak;
+      error += std::pow(static_cast<double>(samples[i]) - wanted, 2);
+      energy += wanted * wanted;
+    }
+    // The decoder may be bfloat16; 30 dB is also what a window in the wrong place would miss by far.
+    EXPECT_LT(error, energy * 1e-3) << text << ": " << 10 * std::log10(energy / error) << " dB";
+  }
+}
+
+/// An espeak-ng that dies over the first sentence, and one that always does.
+TEST_F(RunSpeech, AnotherEspeakTakesOver) {
+  fs::create_directories(file("bin"));
+  const auto put = [](const std::string& lines) {
+    std::ofstream(file("bin/espeak-ng")) << "#!/bin/sh\n" << lines << "\n";
+    fs::permissions(file("bin/espeak-ng"), fs::perms::owner_all);
+  };
+  const std::string marks = "for mark in a a b b; do read -r line; echo $mark; done; read -r line; exit 1";
+  const std::vector<std::string> arguments{"run", bundle(), "--text", "Hello. There.", "-o", file("over.wav")};
+  const std::string path = "PATH=" + file("bin") + ":$PATH ";
+  put("if [ -e " + file("died") + " ]; then exec /usr/bin/espeak-ng \"$@\"; fi; : > " + file("died") + "; " + marks);
+  const ProgramRun once = run_program(PAJAMAS_PROGRAM, arguments, path);
+  EXPECT_EQ(once.exit_code, 0) << once.errors;
+  EXPECT_THAT(once.errors, HasSubstr("started again"));
+  EXPECT_TRUE(fs::exists(file("over.wav")));
+  fs::remove(file("over.wav"));
+  put(marks);
+  const ProgramRun always = run_program(PAJAMAS_PROGRAM, arguments, path);
+  EXPECT_NE(always.exit_code, 0);
+  EXPECT_THAT(always.errors, HasSubstr("ended while it was being used"));
+  EXPECT_FALSE(fs::exists(file("over.wav"))) << "no half file";
+}
+
 TEST_F(RunSpeech, SentencesLieOneBehindTheOther) {
   std::ofstream(file("text.txt")) << "Good morning, Mr. Smith. It is 3.5 degrees!\n";
   const ProgramRun spoken = run({"--file", file("text.txt"), "-o", file("two.flac"), "--json", "--pause", "0.5"});
@@ -108,6 +175,12 @@ TEST_F(RunSpeech, WhatCannotBeSpokenIsNamed) {
   refused({"--text", "..."}, 4, "nothing that can be spoken");
   refused({"--text", ""}, 4, "nothing that can be spoken");
   refused({"--text", "caf\xE9"}, 4, "UTF-8");
+  std::ofstream(file("empty.txt"));
+  refused({"--file", file("empty.txt")}, 4, "nothing that can be spoken");
+  refused({"--file", bundle() + "/text.onnx"}, 4, "UTF-8");
+  refused({"--text", "a", "--speed", "nan"}, 2, "speed");
+  refused({"--text", "a", "--noise", "inf"}, 2, "noise");
+  refused({"--text", "a", "--pause", "-1"}, 2, "--pause");
   refused({"--file", file("missing.txt")}, 4, "missing.txt");
   refused({}, 2, "--text");
   refused({"--text", "a", "--file", "b"}, 2, "--file");

@@ -102,6 +102,9 @@ class Vits : public ModelDefinition {
     const nlohmann::json json = parse_json(read_file(description, kMaxDescriptionBytes), description.string());
     SpeechFacts facts = read_facts(JsonReader(json, description.string()), graphs.num_phonemes);
     facts.noise_shape_output = graphs.noise_shape_output;
+    facts.frames_value = graphs.frames;
+    facts.samples_per_frame = graphs.samples_per_frame;
+    facts.context_frames = graphs.context_frames;
     const bool has_speaker_input = graphs.text.graph.find_input("sid") != nullptr;
     if (has_speaker_input != (facts.num_speakers > 1)) {
       throw Error(ErrorKind::kBadInput,
@@ -112,14 +115,18 @@ class Vits : public ModelDefinition {
     ImportedModel imported = imported_checkpoint(path, family());
     imported.name = path.stem().string();
     imported.format = "piper";
-    // The durations are rounded up to whole frames, and a wave shows every rounding as hiss: float32 throughout.
-    for (auto* part : {&graphs.text, &graphs.audio}) {
-      ImportedPart entry;
-      entry.name = part == &graphs.text ? facts.text_part : facts.audio_part;
-      entry.model = std::move(*part);
-      entry.is_float32 = true;
-      imported.parts.push_back(std::move(entry));
-    }
+    // The durations are rounded up to whole frames, and the flow turns roundings of bfloat16 into audible ones (29 dB
+    // below the sound; those of the decoder lie 41 dB below): float32 in both.
+    const auto add = [&imported](const std::string& name, Model& graph, bool is_float32) {
+      ImportedPart part;
+      part.name = name;
+      part.model = std::move(graph);
+      part.is_float32 = is_float32;
+      imported.parts.push_back(std::move(part));
+    };
+    add(facts.text_part, graphs.text, true);
+    add(facts.flow_part, graphs.flow, true);
+    add(facts.decoder_part, graphs.decoder, false);
     if (hints.task != "none") imported.task = task_of(std::move(facts));
     return imported;
   }

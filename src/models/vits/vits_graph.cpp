@@ -1,8 +1,11 @@
-// The cut by reachability. See vits_graph.h.
+// The cuts by reachability. See vits_graph.h.
 #include "models/vits/vits_graph.h"
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <iterator>
+#include <map>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -21,6 +24,9 @@ constexpr std::array<std::string_view, 6> kOtherRandom{"RandomNormal", "RandomUn
 [[noreturn]] void refuse(const std::string& what, const std::string& where = {}) {
   throw Error(ErrorKind::kUnsupported, what, where, kRemedy);
 }
+
+/// Far above every voice, and small enough to multiply with.
+constexpr std::int64_t kMaxSamplesPerFrame = 1 << 16;
 
 using Names = std::set<std::string, std::less<>>;
 
@@ -183,6 +189,160 @@ std::int64_t phoneme_table_rows(const Graph& graph) {
   return 0;
 }
 
+/// `nodes` with those of `constants` before them that they take: a constant is no result that crosses a cut.
+std::vector<Node> with_constants(const std::vector<Node>& constants, std::vector<Node> nodes) {
+  Names taken;
+  for (const Node& node : nodes) taken.insert(node.inputs.begin(), node.inputs.end());
+  std::vector<Node> all;
+  for (const Node& constant : constants) {
+    if (taken.contains(constant.outputs.at(0))) all.push_back(constant);
+  }
+  all.insert(all.end(), std::make_move_iterator(nodes.begin()), std::make_move_iterator(nodes.end()));
+  return all;
+}
+
+/// The node whose data input the decoder begins with: the convolution on the way back from the first ConvTranspose.
+const Node& first_of_decoder(const Graph& graph) {
+  const ValueUses uses(graph);
+  const auto up =
+      std::find_if(graph.nodes.begin(), graph.nodes.end(), [](const Node& node) { return node.is("ConvTranspose"); });
+  if (up == graph.nodes.end()) refuse("the voice's sound is made without ConvTranspose");
+  std::string name = up->inputs.at(0);
+  constexpr int kMaxSteps = 8;  // The published graphs need two, three with several speakers.
+  for (int step = 0; step < kMaxSteps; ++step) {
+    const int producer = uses.producer(name);
+    if (producer < 0) break;
+    const Node& node = graph.nodes[static_cast<std::size_t>(producer)];
+    if (node.is("Conv")) return node;
+    // What a speaker adds comes from outside; the other operand is the one.
+    const auto inner = std::find_if(node.inputs.begin(), node.inputs.end(),
+                                    [&](const std::string& input) { return uses.producer(input) >= 0; });
+    if (inner == node.inputs.end()) break;
+    name = *inner;
+  }
+  refuse("the voice's sound does not begin with a convolution", up->describe());
+}
+
+/// How far the samples look: frames to either side, and samples of a frame.
+class DecoderReach {
+ public:
+  DecoderReach(const Graph& graph, const std::string& frames) : graph_(graph) { reach_[frames] = {0, 1}; }
+
+  void follow(const Node& node) {
+    if (node.is("Conv") || node.is("ConvTranspose")) {
+      follow_convolution(node);
+      return;
+    }
+    constexpr std::array<std::string_view, 8> kPointwise{"Add",       "Sub",  "Mul",       "Div",
+                                                         "LeakyRelu", "Tanh", "Unsqueeze", "Identity"};
+    if (std::none_of(kPointwise.begin(), kPointwise.end(), [&](std::string_view type) { return node.is(type); })) {
+      refuse("the voice's sound is made by an operator that is not known there", node.describe());
+    }
+    Reach joined;
+    for (const std::string& input : node.inputs) {
+      const auto found = reach_.find(input);
+      if (found == reach_.end()) continue;
+      if (joined.samples != 0 && joined.samples != found->second.samples) {
+        refuse("the voice's sound joins values of different lengths", node.describe());
+      }
+      joined = {std::max(joined.frames, found->second.frames), found->second.samples};
+    }
+    reach_[node.outputs.at(0)] = joined;
+  }
+
+  std::int64_t samples(const std::string& name) const { return reach_.at(name).samples; }
+  std::int64_t frames(const std::string& name) const {
+    return static_cast<std::int64_t>(std::ceil(reach_.at(name).frames));
+  }
+
+ private:
+  struct Reach {
+    double frames = 0;
+    std::int64_t samples = 0;  ///< Of a frame.
+  };
+
+  void follow_convolution(const Node& node) {
+    const auto found = reach_.find(node.inputs.at(0));
+    const Initializer* weights = graph_.find_initializer(node.inputs.at(1));
+    if (found == reach_.end() || weights == nullptr || weights->tensor.shape().rank() != 3) {
+      refuse("a convolution of the voice's sound has no constant weights over one axis", node.describe());
+    }
+    const std::int64_t kernel = weights->tensor.shape()[2];
+    const std::int64_t stride = node.ints_attribute("strides", {1}).at(0);
+    const std::int64_t dilation = node.ints_attribute("dilations", {1}).at(0);
+    const std::vector<std::int64_t> pads = node.ints_attribute("pads", {0, 0});
+    const std::int64_t span = dilation * (kernel - 1);
+    const bool is_up = node.is("ConvTranspose");
+    // As long as what it takes, times the stride: so a window of frames gives a window of samples.
+    if (node.string_attribute("auto_pad", "NOTSET") != "NOTSET" || pads.size() != 2 || stride < 1 || dilation < 1 ||
+        (is_up ? span + 1 - pads[0] - pads[1] != stride : stride != 1 || pads[0] + pads[1] != span)) {
+      refuse("a convolution of the voice's sound has other pads than those that keep the length", node.describe());
+    }
+    const std::int64_t farther = is_up ? std::max(span - pads[0], pads[0]) : std::max(pads[0], pads[1]);
+    const std::int64_t samples = found->second.samples * (is_up ? stride : 1);
+    if (samples > kMaxSamplesPerFrame) refuse("the voice makes too many samples of a frame", node.describe());
+    reach_[node.outputs.at(0)] = {found->second.frames + static_cast<double>(farther) / static_cast<double>(samples),
+                                  samples};
+  }
+
+  const Graph& graph_;
+  std::map<std::string, Reach, std::less<>> reach_;
+};
+
+/// Fills flow, decoder and what they have in common from all that makes the sound.
+void split_decoder(const Model& audio, VoiceGraphs& parts) {
+  const Graph& graph = audio.graph;
+  const Node& first = first_of_decoder(graph);
+  parts.frames = first.inputs.at(0);
+  const Initializer* weights = graph.find_initializer(first.inputs.at(1));
+  if (weights == nullptr || weights->tensor.shape().rank() != 3) {
+    refuse("the convolution that the voice's sound begins with has no constant weights", first.describe());
+  }
+  ValueInfo frames =
+      tensor_value(parts.frames, DType::kFloat32,
+                   {Dimension::known(1), Dimension::known(weights->tensor.shape()[1]), Dimension::named("frames")});
+
+  std::vector<Node> constants, flow, decoder;
+  Names dependent{first.outputs.at(0)}, made_by_flow;
+  DecoderReach reach(graph, parts.frames);
+  for (const Node& node : graph.nodes) {
+    if (node.is("Constant")) {
+      constants.push_back(node);
+    } else if (&node == &first || takes_any(node, dependent)) {
+      dependent.insert(node.outputs.begin(), node.outputs.end());
+      reach.follow(node);
+      decoder.push_back(node);
+    } else {
+      made_by_flow.insert(node.outputs.begin(), node.outputs.end());
+      flow.push_back(node);
+    }
+  }
+  if (!made_by_flow.contains(parts.frames)) refuse("the voice's frames are not computed", parts.frames);
+  if (!dependent.contains(graph.outputs[0].name)) refuse("the voice's sound does not come from its decoder");
+  std::vector<ValueInfo> decoder_inputs{frames};
+  for (const Node& node : decoder) {
+    for (const std::string& input : node.inputs) {
+      if (input == parts.frames) continue;
+      if (made_by_flow.contains(input)) refuse("the voice's decoder takes more than frames", "value '" + input + "'");
+      const ValueInfo* given = graph.find_input(input);
+      const bool is_new = std::none_of(decoder_inputs.begin(), decoder_inputs.end(),
+                                       [&](const ValueInfo& known) { return known.name == input; });
+      if (given != nullptr && is_new) decoder_inputs.push_back(*given);
+    }
+  }
+  Names of_flow;
+  for (const Node& node : flow) of_flow.insert(node.inputs.begin(), node.inputs.end());
+  std::vector<ValueInfo> flow_inputs;
+  for (const ValueInfo& input : graph.inputs) {
+    if (of_flow.contains(input.name)) flow_inputs.push_back(input);
+  }
+  parts.samples_per_frame = reach.samples(graph.outputs[0].name);
+  parts.context_frames = reach.frames(graph.outputs[0].name);
+  parts.flow = part_of(audio, with_constants(constants, std::move(flow)), std::move(flow_inputs), {std::move(frames)});
+  parts.decoder =
+      part_of(audio, with_constants(constants, std::move(decoder)), std::move(decoder_inputs), graph.outputs);
+}
+
 }  // namespace
 
 VoiceGraphs split_voice(const Model& published) {
@@ -234,7 +394,6 @@ VoiceGraphs split_voice(const Model& published) {
     }
   }
   if (!dependent.contains(graph.outputs[0].name)) refuse("the voice's sound does not depend on its random values");
-  // Constants are no results: the sound has its own.
   std::vector<Node> constants;
   Names own;
   for (const Node& node : text) {
@@ -261,13 +420,13 @@ VoiceGraphs split_voice(const Model& published) {
   if (!made_by_text.contains(shape_source)) refuse("the voice's number of frames is not computed", shape_source);
   cross(shape_source);
 
-  audio.insert(audio.begin(), constants.begin(), constants.end());
   std::vector<ValueInfo> samples{tensor_value("output", DType::kFloat32, std::vector<Dimension>(4))};
   if (const ValueFact* fact = facts->find("output"); fact != nullptr && fact->shape) {
     samples[0].type->shape = std::vector<Dimension>(fact->shape->size());
   }
   parts.text = part_of(model, std::move(text), std::move(text_inputs), std::move(crossing));
-  parts.audio = part_of(model, std::move(audio), std::move(audio_inputs), std::move(samples));
+  split_decoder(
+      part_of(model, with_constants(constants, std::move(audio)), std::move(audio_inputs), std::move(samples)), parts);
   return parts;
 }
 

@@ -28,6 +28,7 @@
 #include "targets/openvino/openvino_engine.h"
 #include "targets/openvino/openvino_library.h"
 #include "targets/openvino/packed_linear_op.h"
+#include "targets/openvino/transposed_convolution.h"
 
 namespace pajamas {
 
@@ -233,6 +234,7 @@ std::shared_ptr<ov::Model> read_engine_file(const std::filesystem::path& path, b
   if (!shapes.empty()) model->reshape(shapes);
   check_open_shapes(model);
   lower_for_openvino(model);
+  replace_transposed_convolutions(model);
   // The importer sometimes gives another type than the model declares (bool as u8): convert at the end.
   bool is_conversion_needed = false;
   ov::preprocess::PrePostProcessor postprocessor(model);

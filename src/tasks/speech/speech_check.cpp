@@ -28,8 +28,12 @@ void check_speech(const TaskFacts& task, const std::string& part, const std::vec
     if (facts.num_speakers > 1) need(inputs, "sid", "input", DType::kInt64);
     need(outputs, facts.noise_shape_output, "output", DType::kFloat32);
   }
-  if (part == facts.audio_part) {
+  if (part == facts.flow_part) {
     need(inputs, "noise", "input", DType::kFloat32);
+    need(outputs, facts.frames_value, "output", DType::kFloat32);
+  }
+  if (part == facts.decoder_part) {
+    need(inputs, facts.frames_value, "input", DType::kFloat32);
     need(outputs, "output", "output", DType::kFloat32);
   }
 }

@@ -26,8 +26,14 @@ Sign sign_of(char32_t c) {
     case U',':
     case U':':
     case U';': return {c, true};
-    case U'\u2026': return {U'.', true};   // …
-    case U'\u3002': return {U'.', false};  // the full stop of Chinese and Japanese
+    case U'\u2026': return {U'.', true};  // …
+    case U'\u2013':
+    case U'\u2014': return {U';', true};  // dashes between words
+    case U'\u0964':
+    case U'\u0965':                        // the full stops of Hindi,
+    case U'\u06D4': return {U'.', true};   // of Urdu,
+    case U'\u3002': return {U'.', false};  // of Chinese and Japanese
+    case U'\u037E': return {U'?', true};   // the Greek question mark
     case U'\uFF1F': return {U'?', false};  // full-width ? ! , : ;
     case U'\uFF01': return {U'!', false};
     case U'\uFF0C':
@@ -45,7 +51,7 @@ bool ends_sentence(char32_t sign) { return sign == U'.' || sign == U'?' || sign 
 
 bool is_closing(char32_t c) {
   return c == U'"' || c == U'\'' || c == U')' || c == U']' || c == U'}' || c == U'\u201D' || c == U'\u2019' ||
-         c == U'\u00BB' || c == U'\u300D' || c == U'\u300F';
+         c == U'\u201C' || c == U'\u00BB' || c == U'\u300D' || c == U'\u300F';
 }
 
 bool is_upper(char32_t c) { return is_letter(c) && lower_case(std::u32string(1, c)) != std::u32string(1, c); }
@@ -128,6 +134,10 @@ class Splitter {
     const bool is_single_dot = end == i + 1 && text_[i] == U'.';
     std::size_t behind = end;
     while (behind < text_.size() && is_closing(text_[behind])) ++behind;
+    // The comma of "Come here!", he said.
+    if (behind > end) {
+      while (behind < text_.size() && sign_of(text_[behind]).meaning != 0) ++behind;
+    }
     if (needs_blank && !is_blank(behind)) return std::nullopt;
     if (is_single_dot && behind == end && is_abbreviation(i)) {
       // espeak-ng would pause at the dot; without it it knows the titles as well.
@@ -177,7 +187,7 @@ class Splitter {
         clause_.erase(0, kMaxClauseCharacters);
       }
       clauses_.push_back({utf8_of(clause_), sign});
-    } else if (!clauses_.empty() && sign != 0 && clauses_.back().sign == 0) {
+    } else if (!clauses_.empty() && sign != 0 && (clauses_.back().sign == 0 || ends_sentence(sign))) {
       clauses_.back().sign = sign;
     }
     clause_.clear();

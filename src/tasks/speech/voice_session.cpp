@@ -1,13 +1,11 @@
-// The number of frames is known between the two runs, and with it the size of the noise. See voice_session.h.
+// The number of frames is known after the first run, and with it the size of the noise. See voice_session.h.
 #include "tasks/speech/voice_session.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <string>
-#include <utility>
 
 #include "pajamas/error.h"
+#include "pajamas/tensor.h"
 #include "tasks/image_session.h"
 #include "tasks/speech/normal_noise.h"
 
@@ -15,8 +13,8 @@ namespace pajamas {
 namespace {
 
 constexpr std::uint32_t kDurationStream = 0, kSoundStream = 1;
-/// A hundredth of a second of sound has one frame or so; ten hours are no sentence.
-constexpr std::int64_t kMaxNoise = std::int64_t{1} << 31;
+/// Half an hour of sound: more is no sentence.
+constexpr std::int64_t kMaxFrames = 1 << 18;
 /// Loudest sample below which a sentence counts as silent: Piper's.
 constexpr float kSilence = 1e-8F;
 
@@ -25,73 +23,172 @@ TensorView view_of(Shape shape, const T* data) {
   return {DTypeOf<T>::value, std::move(shape), reinterpret_cast<const std::byte*>(data)};
 }
 
-bool has_tensor(const std::vector<TensorInfo>& tensors, const std::string& name) {
-  return std::any_of(tensors.begin(), tensors.end(), [&](const TensorInfo& info) { return info.name == name; });
+std::int64_t filled_up(std::int64_t size, std::int64_t step) { return (size + step - 1) / step * step; }
+
+/// Rows of `length` each, with zeros behind them up to `filled_length`.
+Tensor with_zeros(const TensorView& view, std::int64_t length, std::int64_t filled_length) {
+  const std::span<const float> values = view.as<float>();
+  std::vector<std::int64_t> extents(view.shape.begin(), view.shape.end());
+  extents.back() = filled_length;
+  Tensor filled(DType::kFloat32, Shape(std::move(extents)));
+  const std::span<float> out = filled.mutable_as<float>();
+  std::fill(out.begin(), out.end(), 0.0F);
+  const auto row = static_cast<std::size_t>(length), filled_row = static_cast<std::size_t>(filled_length);
+  for (std::size_t from = 0, to = 0; from < values.size(); from += row, to += filled_row) {
+    std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(from), row, out.begin() + static_cast<std::ptrdiff_t>(to));
+  }
+  return filled;
+}
+
+[[noreturn]] void fail(const std::string& what) {
+  throw Error(ErrorKind::kInternal, "the voice made " + what, {},
+              "run `pajamas verify` on the bundle, or build it again");
 }
 
 }  // namespace
 
+void VoiceSession::Part::set(const std::string& name, const TensorView& view) const {
+  session->set_input(find_tensor(engine->inputs(), name, "input"), view);
+}
+
+bool VoiceSession::Part::has_input(const std::string& name) const {
+  return std::any_of(engine->inputs().begin(), engine->inputs().end(),
+                     [&](const TensorInfo& info) { return info.name == name; });
+}
+
+TensorView VoiceSession::Part::output(const std::string& name) const {
+  return session->output(find_tensor(engine->outputs(), name, "output"));
+}
+
 VoiceSession::VoiceSession(const SpeechFacts& facts, std::shared_ptr<const Engine> text,
-                           std::shared_ptr<const Engine> audio)
-    : facts_(facts), text_(std::move(text)), audio_(std::move(audio)) {
-  noise_shape_output_ = find_tensor(text_->outputs(), facts_.noise_shape_output, "output");
-  samples_output_ = find_tensor(audio_->outputs(), "output", "output");
-  for (const TensorInfo& input : audio_->inputs()) {
-    sources_.push_back(
-        input.name == "noise" ? -1 : static_cast<std::ptrdiff_t>(find_tensor(text_->outputs(), input.name, "output")));
+                           std::shared_ptr<const Engine> flow, std::shared_ptr<const Engine> decoder)
+    : facts_(facts), text_(std::move(text)), flow_(std::move(flow)), decoder_(std::move(decoder)) {
+  find_tensor(text_.engine->outputs(), facts_.noise_shape_output, "output");
+  find_tensor(decoder_.engine->outputs(), "output", "output");
+  for (const TensorInfo& input : flow_.engine->inputs()) {
+    if (input.name != "noise") find_tensor(text_.engine->outputs(), input.name, "output");
   }
-  text_session_ = text_->new_session();
-  audio_session_ = audio_->new_session();
+  for (const TensorInfo& input : decoder_.engine->inputs()) {
+    const bool is_frames = input.name == facts_.frames_value;
+    find_tensor((is_frames ? flow_ : text_).engine->outputs(), input.name, "output");
+  }
+}
+
+void VoiceSession::run_text(std::span<const std::int64_t> ids, const VoiceSettings& settings) {
+  const auto length = static_cast<std::int64_t>(ids.size());
+  const std::int64_t filled_length = filled_up(length, kPhonemeStep);
+  std::vector<std::int64_t> filled_ids(ids.begin(), ids.end());
+  filled_ids.resize(static_cast<std::size_t>(filled_length), 0);
+  const std::array<float, 3> scales{settings.noise_scale, settings.length_scale, settings.noise_width};
+  text_.set("input", view_of(Shape{1, filled_length}, filled_ids.data()));
+  text_.set("input_lengths", view_of(Shape{1}, &length));
+  text_.set("scales", view_of(Shape{3}, scales.data()));
+  if (text_.has_input("sid")) text_.set("sid", view_of(Shape{1}, &settings.speaker));
+  Tensor noise;
+  if (text_.has_input("duration_noise")) {
+    std::vector<float> drawn(static_cast<std::size_t>(2 * length));
+    fill_normal(drawn, settings.seed, settings.sentence, kDurationStream);
+    noise = with_zeros(view_of(Shape{1, 2, length}, drawn.data()), length, filled_length);
+    text_.set("duration_noise", noise.view());
+  }
+  text_.session->run();
+}
+
+std::int64_t VoiceSession::run_flow(const VoiceSettings& settings) {
+  const Shape shape = text_.output(facts_.noise_shape_output).shape;
+  const std::int64_t num_frames = shape.rank() == 3 ? shape[2] : 0;
+  if (num_frames <= 0 || num_frames > kMaxFrames || shape.num_elements() <= 0) {
+    fail("frames of the shape " + shape.to_string());
+  }
+  const std::int64_t filled_frames = filled_up(num_frames, kFrameStep);
+  std::vector<float> drawn(static_cast<std::size_t>(shape.num_elements()));
+  fill_normal(drawn, settings.seed, settings.sentence, kSoundStream);
+  std::vector<Tensor> filled;
+  filled.reserve(flow_.engine->inputs().size());
+  for (const TensorInfo& input : flow_.engine->inputs()) {
+    TensorView view = input.name == "noise" ? view_of(shape, drawn.data()) : text_.output(input.name);
+    // The mask among them says which frames there are: what is behind them is zero in every layer.
+    if (view.dtype == DType::kFloat32 && view.shape.rank() == 3 && view.shape[2] == num_frames) {
+      filled.push_back(with_zeros(view, num_frames, filled_frames));
+      view = filled.back().view();
+    }
+    flow_.set(input.name, view);
+  }
+  flow_.session->run();
+  return num_frames;
+}
+
+std::span<const float> VoiceSession::decode(const TensorView& frames, std::int64_t begin, std::int64_t window) {
+  const std::int64_t num_channels = frames.shape[1], row = frames.shape[2];
+  const std::span<const float> values = frames.as<float>();
+  window_.resize(static_cast<std::size_t>(num_channels * window));
+  for (std::int64_t channel = 0; channel < num_channels; ++channel) {
+    std::copy_n(values.begin() + channel * row + begin, window, window_.begin() + channel * window);
+  }
+  decoder_.set(facts_.frames_value, view_of(Shape{1, num_channels, window}, window_.data()));
+  for (const TensorInfo& input : decoder_.engine->inputs()) {
+    if (input.name != facts_.frames_value) decoder_.set(input.name, text_.output(input.name));
+  }
+  decoder_.session->run();
+  const TensorView output = decoder_.output("output");
+  if (output.dtype != DType::kFloat32) fail(std::string("samples of type ") + to_string(output.dtype));
+  if (output.shape.num_elements() != window * facts_.samples_per_frame) {
+    fail("samples of the shape " + output.shape.to_string() + " of " + std::to_string(window) + " frames");
+  }
+  return output.as<float>();
+}
+
+std::vector<float> VoiceSession::run_decoder(std::int64_t num_frames) {
+  const TensorView frames = flow_.output(facts_.frames_value);
+  if (frames.dtype != DType::kFloat32 || frames.shape.rank() != 3 || frames.shape[2] < num_frames) {
+    fail("frames of the shape " + frames.shape.to_string());
+  }
+  const std::int64_t context = facts_.context_frames;
+  // The largest window that fits and is not mostly context; whole sentences that are shorter than all of them.
+  std::int64_t window = num_frames;
+  for (const std::int64_t size : kDecoderWindows) {
+    if (size <= num_frames && size > 2 * context) {
+      window = size;
+      break;
+    }
+  }
+  std::vector<float> samples;
+  samples.reserve(static_cast<std::size_t>(num_frames * facts_.samples_per_frame));
+  for (std::int64_t done = 0; done < num_frames;) {
+    // Both ends of the sentence are ends of a window, so that the decoder's own zeros lie around them.
+    const std::int64_t begin = std::clamp<std::int64_t>(done - context, 0, num_frames - window);
+    const std::int64_t end = begin + window == num_frames ? num_frames : begin + window - context;
+    const std::span<const float> made = decode(frames, begin, window);
+    samples.insert(samples.end(), made.begin() + (done - begin) * facts_.samples_per_frame,
+                   made.begin() + (end - begin) * facts_.samples_per_frame);
+    done = end;
+  }
+  return samples;
 }
 
 std::vector<float> VoiceSession::speak(std::span<const std::int64_t> ids, const VoiceSettings& settings) {
-  const auto length = static_cast<std::int64_t>(ids.size());
-  const std::array<float, 3> scales{settings.noise_scale, settings.length_scale, settings.noise_width};
-  std::vector<float> duration_noise;
-  const auto give = [&](const char* name, const TensorView& view) {
-    text_session_->set_input(find_tensor(text_->inputs(), name, "input"), view);
-  };
-  give("input", view_of(Shape{1, length}, ids.data()));
-  give("input_lengths", view_of(Shape{1}, &length));
-  give("scales", view_of(Shape{3}, scales.data()));
-  if (has_tensor(text_->inputs(), "sid")) give("sid", view_of(Shape{1}, &settings.speaker));
-  if (has_tensor(text_->inputs(), "duration_noise")) {
-    duration_noise.resize(static_cast<std::size_t>(2 * length));
-    fill_normal(duration_noise, settings.seed, settings.sentence, kDurationStream);
-    give("duration_noise", view_of(Shape{1, 2, length}, duration_noise.data()));
-  }
-  text_session_->run();
-
-  const Shape shape = text_session_->output(noise_shape_output_).shape;
-  const std::int64_t num_noise = shape.num_elements();
-  if (num_noise <= 0 || num_noise > kMaxNoise) {
-    throw Error(ErrorKind::kInternal, "the voice made frames of the shape " + shape.to_string(), {},
-                "run `pajamas verify` on the bundle, or build it again");
-  }
-  std::vector<float> noise(static_cast<std::size_t>(num_noise));
-  fill_normal(noise, settings.seed, settings.sentence, kSoundStream);
-  for (std::size_t i = 0; i < sources_.size(); ++i) {
-    audio_session_->set_input(i, sources_[i] < 0 ? view_of(shape, noise.data())
-                                                 : text_session_->output(static_cast<std::size_t>(sources_[i])));
-  }
-  audio_session_->run();
-
-  const TensorView output = audio_session_->output(samples_output_);
-  if (output.dtype != DType::kFloat32) {
-    throw Error(ErrorKind::kInternal, std::string("the voice made samples of type ") + to_string(output.dtype));
-  }
-  const auto made = output.as<float>();
-  std::vector<float> samples(made.begin(), made.end());
+  run_text(ids, settings);
+  std::vector<float> samples = run_decoder(run_flow(settings));
   float peak = 0;
   for (const float sample : samples) {
-    if (!std::isfinite(sample)) {
-      throw Error(ErrorKind::kInternal, "the voice made a sample that is not finite", {},
-                  "run `pajamas verify` on the bundle, or build it again");
-    }
+    if (!std::isfinite(sample)) fail("a sample that is not finite");
     peak = std::max(peak, std::abs(sample));
   }
   for (float& sample : samples) sample = peak < kSilence ? 0.0F : std::clamp(sample / peak, -1.0F, 1.0F);
   return samples;
+}
+
+void VoiceSession::warm_up() {
+  // Every phoneme lasts a frame at least, so there are enough for the largest window; a fast pace makes few more.
+  const std::vector<std::int64_t> ids(static_cast<std::size_t>(kDecoderWindows[0]), 0);
+  VoiceSettings settings;
+  settings.length_scale = 0.25F;
+  run_text(ids, settings);
+  const std::int64_t num_frames = run_flow(settings);
+  const TensorView frames = flow_.output(facts_.frames_value);
+  for (const std::int64_t window : kDecoderWindows) {
+    if (window <= num_frames) decode(frames, 0, window);
+  }
 }
 
 }  // namespace pajamas

@@ -1,10 +1,13 @@
-// A voice's two engines, run one after the other: phoneme ids to samples. Text is split and phonemes are found
+// A voice's three engines, run one after the other: phoneme ids to samples. Text is split and phonemes are found
 // elsewhere (speech_text.h, phonemizer.h).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "bundle/speech_facts.h"
@@ -22,24 +25,47 @@ struct VoiceSettings {
   std::uint32_t sentence = 0;  ///< Its number: each has noise of its own.
 };
 
+/// Sizes that the engines have seen run at once; a new one is prepared first, which takes many times as long. So inputs
+/// are filled up to few sizes, and the decoder goes over the frames in windows.
+inline constexpr std::int64_t kPhonemeStep = 32, kFrameStep = 64;
+inline constexpr std::array<std::int64_t, 3> kDecoderWindows{128, 64, 32};
+
 /// One thread at a time.
 class VoiceSession {
  public:
   /// Throws Error{kBadInput} where the engines lack what the facts name.
-  VoiceSession(const SpeechFacts& facts, std::shared_ptr<const Engine> text, std::shared_ptr<const Engine> audio);
+  VoiceSession(const SpeechFacts& facts, std::shared_ptr<const Engine> text, std::shared_ptr<const Engine> flow,
+               std::shared_ptr<const Engine> decoder);
 
   /// Samples of one sentence, scaled so that the loudest is 1, as Piper does; silence stays silence. `ids` is not
   /// empty. Throws Error{kInternal} for samples that are not finite, and as the engines do.
   std::vector<float> speak(std::span<const std::int64_t> ids, const VoiceSettings& settings);
+  /// Runs the decoder once in each of its windows, so that the first sentence comes nearly as fast as those behind it.
+  void warm_up();
 
  private:
+  /// A part with its inputs by name.
+  struct Part {
+    explicit Part(std::shared_ptr<const Engine> loaded) : engine(std::move(loaded)), session(engine->new_session()) {}
+    void set(const std::string& name, const TensorView& view) const;
+    bool has_input(const std::string& name) const;
+    TensorView output(const std::string& name) const;
+
+    std::shared_ptr<const Engine> engine;
+    std::unique_ptr<Session> session;
+  };
+
+  void run_text(std::span<const std::int64_t> ids, const VoiceSettings& settings);
+  /// Runs the flow over what the text part gave; the number of frames.
+  std::int64_t run_flow(const VoiceSettings& settings);
+  /// The decoder over the first `num_frames` of the flow's output.
+  std::vector<float> run_decoder(std::int64_t num_frames);
+  /// The decoder over frames `begin` to `begin + window`: its samples, valid until the next call.
+  std::span<const float> decode(const TensorView& frames, std::int64_t begin, std::int64_t window);
+
   SpeechFacts facts_;
-  std::shared_ptr<const Engine> text_, audio_;
-  std::unique_ptr<Session> text_session_, audio_session_;
-  std::size_t noise_shape_output_ = 0;
-  /// For each input of the audio engine the output of the text engine, or -1: the noise.
-  std::vector<std::ptrdiff_t> sources_;
-  std::size_t samples_output_ = 0;
+  Part text_, flow_, decoder_;
+  std::vector<float> window_;
 };
 
 }  // namespace pajamas

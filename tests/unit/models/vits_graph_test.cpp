@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "graph/checker.h"
 #include "pajamas/error.h"
 
@@ -32,6 +34,12 @@ Node node(const std::string& type, std::vector<std::string> inputs, const std::s
   return made;
 }
 
+Node padded(Node made, std::int64_t stride, std::int64_t pad) {
+  made.set_attribute("strides", std::vector<std::int64_t>{stride});
+  made.set_attribute("pads", std::vector<std::int64_t>{pad, pad});
+  return made;
+}
+
 std::vector<std::string> names(const std::vector<ValueInfo>& values) {
   std::vector<std::string> result;
   for (const ValueInfo& one : values) result.push_back(one.name);
@@ -44,7 +52,8 @@ std::vector<std::string> node_names(const Graph& graph) {
   return result;
 }
 
-/// Embeddings [1, phonemes, 2] transposed are the "mean"; two draws; the sound is mean + noise * noise scale.
+/// Embeddings [1, phonemes, 2] transposed are the "mean"; two draws; the frames are mean + noise * noise scale, and a
+/// convolution of three frames, one up to two samples a frame and one of three samples make the sound.
 Model small_voice() {
   Model model;
   model.ir_version = 8;
@@ -59,6 +68,8 @@ Model small_voice() {
   graph.set_initializer("zero", Tensor::scalar<std::int64_t>(0));
   graph.set_initializer("axes", Tensor::of<std::int64_t>(Shape{1}, {1}));
   graph.set_initializer("gain", Tensor::scalar<float>(0.5F));
+  graph.set_initializer("wide", Tensor::of<float>(Shape{2, 2, 3}, std::vector<float>(12, 0.5F)));
+  graph.set_initializer("up_weights", Tensor::of<float>(Shape{2, 2, 4}, std::vector<float>(16, 0.25F)));
   Node transpose = node("Transpose", {"embedded"}, "mean0");
   transpose.set_attribute("perm", std::vector<std::int64_t>{0, 2, 1});
   graph.nodes = {node("Gather", {"table", "input"}, "embedded"),
@@ -70,7 +81,13 @@ Model small_voice() {
                  node("Mul", {"draw1", "noise_scale"}, "scaled"),
                  node("Add", {"scaled", "mean"}, "sum"),
                  node("Mul", {"sum", "gain"}, "louder"),
-                 node("Unsqueeze", {"louder", "axes"}, "output")};
+                 padded(node("Conv", {"louder", "wide"}, "pre"), 1, 1),
+                 node("LeakyRelu", {"pre"}, "relu"),
+                 padded(node("ConvTranspose", {"relu", "up_weights"}, "up"), 2, 1),
+                 padded(node("Conv", {"up", "wide"}, "conv"), 1, 1),
+                 node("Add", {"conv", "up"}, "joined"),
+                 node("Tanh", {"joined"}, "tanh"),
+                 node("Unsqueeze", {"tanh", "axes"}, "output")};
   return model;
 }
 
@@ -87,19 +104,42 @@ Error error_of(const Model& model) {
 TEST(SplitVoice, CutsAtTheLastDraw) {
   const VoiceGraphs parts = split_voice(small_voice());
   EXPECT_NO_THROW(check_model(parts.text));
-  EXPECT_NO_THROW(check_model(parts.audio));
+  EXPECT_NO_THROW(check_model(parts.flow));
+  EXPECT_NO_THROW(check_model(parts.decoder));
   EXPECT_EQ(parts.num_phonemes, 4);
   EXPECT_EQ(parts.noise_shape_output, "mean");
+  EXPECT_EQ(parts.frames, "louder");
+  EXPECT_EQ(parts.samples_per_frame, 2);
+  EXPECT_EQ(parts.context_frames, 3) << "1 + 2 samples of the transposed one + 1 sample, up to whole frames";
   EXPECT_THAT(names(parts.text.graph.inputs), ElementsAre("input", "input_lengths", "scales", "duration_noise"));
   EXPECT_THAT(names(parts.text.graph.outputs), ElementsAre("noise_scale", "mean"));
   EXPECT_THAT(node_names(parts.text.graph), ElementsAre("embedded", "mean0", "mean", "noise_scale"));
-  EXPECT_THAT(names(parts.audio.graph.inputs), ElementsAre("noise", "noise_scale", "mean"));
-  EXPECT_THAT(names(parts.audio.graph.outputs), ElementsAre("output"));
-  EXPECT_THAT(node_names(parts.audio.graph), ElementsAre("scaled", "sum", "louder", "output"));
-  EXPECT_EQ(parts.audio.graph.find_initializer("table"), nullptr) << "each part has its own weights";
-  EXPECT_NE(parts.audio.graph.find_initializer("gain"), nullptr);
+  EXPECT_THAT(names(parts.flow.graph.inputs), ElementsAre("noise", "noise_scale", "mean"));
+  EXPECT_THAT(names(parts.flow.graph.outputs), ElementsAre("louder"));
+  EXPECT_THAT(node_names(parts.flow.graph), ElementsAre("scaled", "sum", "louder"));
+  EXPECT_THAT(names(parts.decoder.graph.inputs), ElementsAre("louder"));
+  EXPECT_THAT(names(parts.decoder.graph.outputs), ElementsAre("output"));
+  EXPECT_THAT(node_names(parts.decoder.graph), ElementsAre("pre", "relu", "up", "conv", "joined", "tanh", "output"));
+  EXPECT_EQ(parts.flow.graph.find_initializer("table"), nullptr) << "each part has its own weights";
+  EXPECT_EQ(parts.flow.graph.find_initializer("wide"), nullptr);
+  EXPECT_NE(parts.flow.graph.find_initializer("gain"), nullptr);
   EXPECT_EQ(parts.text.graph.inputs[3].type->to_string(), "float32[1, 2, phonemes]");
-  EXPECT_EQ(parts.audio.graph.inputs[0].type->to_string(), "float32[1, 2, frames]");
+  EXPECT_EQ(parts.flow.graph.inputs[0].type->to_string(), "float32[1, 2, frames]");
+  EXPECT_EQ(parts.decoder.graph.inputs[0].type->to_string(), "float32[1, 2, frames]");
+}
+
+TEST(SplitVoice, OnlyDecodersThatKeepTheLengthAreCut) {
+  const auto changed = [](std::size_t index, const std::function<void(Node&)>& change) {
+    Model model = small_voice();
+    change(model.graph.nodes[index]);
+    return model;
+  };
+  EXPECT_THAT(error_of(changed(9, [](Node& one) { one.op_type = "Relu"; })).what(), HasSubstr("begin"));
+  EXPECT_THAT(error_of(changed(11, [](Node& one) { one.op_type = "Conv"; })).what(), HasSubstr("ConvTranspose"));
+  EXPECT_THAT(error_of(changed(11, [](Node& one) { one = padded(one, 3, 1); })).what(), HasSubstr("pads"));
+  EXPECT_THAT(error_of(changed(12, [](Node& one) { one = padded(one, 1, 0); })).what(), HasSubstr("pads"));
+  EXPECT_THAT(error_of(changed(14, [](Node& one) { one.op_type = "Softmax"; })).what(), HasSubstr("Softmax"));
+  EXPECT_THAT(error_of(changed(13, [](Node& one) { one.inputs[1] = "relu"; })).what(), HasSubstr("lengths"));
 }
 
 TEST(SplitVoice, OneDrawIsAVoiceWithoutNoiseInItsDurations) {
@@ -107,7 +147,7 @@ TEST(SplitVoice, OneDrawIsAVoiceWithoutNoiseInItsDurations) {
   model.graph.nodes[2] = node("Identity", {"mean0"}, "draw0");
   const VoiceGraphs parts = split_voice(model);
   EXPECT_THAT(names(parts.text.graph.inputs), ElementsAre("input", "input_lengths", "scales"));
-  EXPECT_THAT(names(parts.audio.graph.inputs), ElementsAre("noise", "noise_scale", "mean"));
+  EXPECT_THAT(names(parts.flow.graph.inputs), ElementsAre("noise", "noise_scale", "mean"));
 }
 
 TEST(SplitVoice, OtherStructuresAreRefusedByName) {

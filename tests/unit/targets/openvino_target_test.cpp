@@ -416,6 +416,56 @@ TEST_F(OpenvinoTargetTest, MaximumOfAnAllMaskedRowIsInfinite) {
   EXPECT_THAT(session->output(0).as<float>(), ::testing::ElementsAre(-inf, lowest, 2.0F));
 }
 
+/// Transposed convolutions over one axis are computed by plain ones; the reference is the sum that ONNX writes down.
+TEST_F(OpenvinoTargetTest, TransposedConvolutionsOverOneAxisAreRight) {
+  struct Case {
+    std::int64_t kernel, stride, pad_begin, pad_end;
+  };
+  for (const Case& one : {Case{4, 2, 1, 1}, Case{16, 8, 4, 4}, Case{3, 3, 0, 0}, Case{6, 2, 0, 3}, Case{5, 2, 1, 2},
+                          Case{3, 1, 1, 1}, Case{9, 3, 2, 1}}) {
+    constexpr std::int64_t kInputs = 2, kOutputs = 3;
+    Model model = empty_model();
+    Graph& graph = model.graph;
+    graph.inputs = {tensor_info("x", DType::kFloat32,
+                                {Dimension::known(1), Dimension::known(kInputs), Dimension::named("length")})};
+    graph.outputs = {tensor_info("y", DType::kFloat32,
+                                 {Dimension::known(1), Dimension::known(kOutputs), Dimension::named("samples")})};
+    std::vector<float> weights(static_cast<std::size_t>(kInputs * kOutputs * one.kernel));
+    for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(i % 7) - 3;
+    graph.set_initializer("w",
+                          Tensor::of<float>(Shape{kInputs, kOutputs, one.kernel}, std::span<const float>(weights)));
+    Node node{"up", "ConvTranspose", "", "", {"x", "w"}, {"y"}, {}, "", {}, ""};
+    node.set_attribute("strides", std::vector<std::int64_t>{one.stride});
+    node.set_attribute("pads", std::vector<std::int64_t>{one.pad_begin, one.pad_end});
+    graph.nodes.push_back(node);
+    const auto session = load(compile(model))->new_session();
+    for (const std::int64_t length : {1, 2, 5, 17}) {
+      const std::int64_t num_samples = (length - 1) * one.stride + one.kernel - one.pad_begin - one.pad_end;
+      if (num_samples < 1) continue;
+      std::vector<float> x(static_cast<std::size_t>(kInputs * length)), expected(kOutputs * num_samples, 0.0F);
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 5) - 2;
+      for (std::int64_t input = 0; input < kInputs; ++input) {
+        for (std::int64_t output = 0; output < kOutputs; ++output) {
+          for (std::int64_t t = 0; t < length; ++t) {
+            for (std::int64_t k = 0; k < one.kernel; ++k) {
+              const std::int64_t sample = t * one.stride + k - one.pad_begin;
+              if (sample < 0 || sample >= num_samples) continue;
+              expected[static_cast<std::size_t>(output * num_samples + sample)] +=
+                  x[static_cast<std::size_t>(input * length + t)] *
+                  weights[static_cast<std::size_t>((input * kOutputs + output) * one.kernel + k)];
+            }
+          }
+        }
+      }
+      session->set_input(0, {DType::kFloat32, Shape{1, kInputs, length}, reinterpret_cast<const std::byte*>(x.data())});
+      session->run();
+      const TensorView y = session->output(0);
+      EXPECT_EQ(y.shape, (Shape{1, kOutputs, num_samples}));
+      EXPECT_THAT(y.as<float>(), ::testing::ElementsAreArray(expected)) << "kernel " << one.kernel << ", " << length;
+    }
+  }
+}
+
 TEST_F(OpenvinoTargetTest, NoBlobIsKeptThatComputesSomethingElse) {
   // OpenVINO's export of a rotary embedding comes back wrong: found by the conformance run, and why blobs are proven.
   Model model = empty_model(23);
