@@ -1,8 +1,14 @@
-// A file descriptor that is closed with its owner. Not for reading or writing: that is the system's calls.
+// A file descriptor that is closed with its owner, writing to it, and the errors of the system's calls on files.
+// Files by name are files.h and staged_file.h.
 #pragma once
 
 #include <unistd.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
 #include <utility>
 
 namespace pajamas {
@@ -30,5 +36,18 @@ class Descriptor {
  private:
   int number_;
 };
+
+/// The system's words for an error number (errno).
+std::string system_reason(int error_number);
+
+/// Throws Error{kBadInput}: "<what>: <the system's reason>", where it happened, and the cure for that reason.
+[[noreturn]] void fail_to_read(const std::string& what, const std::string& where, int error_number);
+/// Likewise for what was to be written: the cure may then be another place.
+[[noreturn]] void fail_to_write(const std::string& what, const std::string& where, int error_number);
+
+/// Writes all of `bytes`, however many calls that takes: at `offset`, or where the descriptor stands. Throws as
+/// fail_to_write, naming `where`.
+void write_all(int descriptor, std::span<const std::byte> bytes, const std::string& where,
+               std::optional<std::uint64_t> offset = std::nullopt);
 
 }  // namespace pajamas

@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -18,72 +17,30 @@
 #include <mutex>
 #include <system_error>
 
+#include "base/descriptor.h"
 #include "base/log.h"
+#include "base/staged_file.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
 namespace fs = std::filesystem;
 namespace {
 
-/// Closes a descriptor on every way out.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-std::string reason(int error_number) { return std::generic_category().message(error_number); }
-
-[[noreturn]] void fail(const std::string& what, const fs::path& path, int error_number) {
-  const bool is_writing = what.find("write") != std::string::npos || what.find("create") != std::string::npos;
-  const std::string elsewhere = is_writing ? ", or choose another folder" : "";
-  std::string remedy;
-  switch (error_number) {
-    case ENOENT: remedy = "check the path"; break;
-    case EACCES:
-    case EPERM:
-    case EROFS: remedy = "check the permissions" + elsewhere; break;
-    case ENOSPC:
-    case EDQUOT: remedy = "free some space" + elsewhere; break;
-    default: remedy = "check the path" + elsewhere; break;
-  }
-  throw Error(ErrorKind::kBadInput, what + ": " + reason(error_number), path.string(), remedy);
-}
-
-/// A name that no other process or thread uses: carries the process id and a counter.
-std::string unique_suffix() {
-  static std::atomic<unsigned> counter{0};
-  return ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter.fetch_add(1));
-}
-
 Descriptor open_for_read(const fs::path& path, struct stat& status) {
   // Not blocking: opening a pipe that nobody writes would wait for ever before it could be refused below.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) fail("cannot open", path, errno);
-  if (::fstat(fd, &status) != 0) {
-    const int saved = errno;
-    ::close(fd);
-    fail("cannot read", path, saved);
-  }
+  Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.is_open()) fail_to_read("cannot open", path.string(), errno);
+  if (::fstat(fd.get(), &status) != 0) fail_to_read("cannot read", path.string(), errno);
   if (!S_ISREG(status.st_mode)) {
-    ::close(fd);
     throw Error(ErrorKind::kBadInput, S_ISDIR(status.st_mode) ? "is a directory, not a file" : "is not a regular file",
                 path.string(), "name a file");
   }
-  return Descriptor(fd);
+  return fd;
 }
 
 void flush_to_disk(const fs::path& path) {
   const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (fd.get() >= 0) ::fsync(fd.get());
+  if (fd.is_open()) ::fsync(fd.get());
 }
 
 /// Every live MappedFile by its address, for release_file_memory. Never destroyed: files may outlive static objects.
@@ -117,7 +74,7 @@ std::shared_ptr<const MappedFile> MappedFile::map(const fs::path& path, int desc
   const std::byte* data = nullptr;
   if (size > 0) {
     void* address = ::mmap(nullptr, size, PROT_READ, flags, descriptor, static_cast<off_t>(offset));
-    if (address == MAP_FAILED) fail("cannot map", path, errno);
+    if (address == MAP_FAILED) fail_to_read("cannot map", path.string(), errno);
     data = static_cast<const std::byte*>(address);
   }
   const std::shared_ptr<const MappedFile> file(new MappedFile(path, data, size));
@@ -174,7 +131,7 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
     const ssize_t got = ::read(fd.get(), text.data() + done, text.size() - done);
     if (got < 0) {
       if (errno == EINTR) continue;
-      fail("cannot read", path, errno);
+      fail_to_read("cannot read", path.string(), errno);
     }
     if (got == 0) break;
     done += static_cast<std::size_t>(got);
@@ -184,34 +141,9 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
 }
 
 void write_file(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
-  const fs::path aside = path.parent_path() / ("." + path.filename().string() + unique_suffix());
-  {
-    const Descriptor fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-    if (fd.get() < 0) fail("cannot write", path, errno);
-    for (const std::span<const std::byte> bytes : pieces) {
-      std::size_t done = 0;
-      while (done < bytes.size()) {
-        const ssize_t put = ::write(fd.get(), bytes.data() + done, bytes.size() - done);
-        if (put < 0) {
-          if (errno == EINTR) continue;
-          const int saved = errno;
-          ::unlink(aside.c_str());
-          fail("cannot write", path, saved);
-        }
-        done += static_cast<std::size_t>(put);
-      }
-    }
-    if (::fsync(fd.get()) != 0) {
-      const int saved = errno;
-      ::unlink(aside.c_str());
-      fail("cannot write", path, saved);
-    }
-  }
-  if (::rename(aside.c_str(), path.c_str()) != 0) {
-    const int saved = errno;
-    ::unlink(aside.c_str());
-    fail("cannot write", path, saved);
-  }
+  StagedFile file(path);
+  for (const std::span<const std::byte> bytes : pieces) file.write(bytes);
+  file.commit();
 }
 
 void write_file(const fs::path& path, std::span<const std::byte> bytes) {
@@ -274,21 +206,21 @@ StagedDirectory::StagedDirectory(fs::path target) : target_(normalised_target(ta
   if (fs::exists(target_, error) && !fs::is_directory(target_, error)) {
     throw Error(ErrorKind::kBadInput, "exists and is not a folder", target_.string(), "choose another folder with -o");
   }
-  staging_ = target_.parent_path() / ("." + target_.filename().string() + unique_suffix());
+  staging_ = staging_sibling(target_);
   if (staging_observer != nullptr) staging_observer->on_begin(staging_, made_parents_.size());
   // Another build that fails at this moment may take the parents away again, hence more than one attempt.
   for (int attempt = 0;; ++attempt) {
     fs::create_directories(target_.parent_path(), error);
     if (error) {
       discard();
-      fail("cannot create the folder", target_.parent_path(), error.value());
+      fail_to_write("cannot create the folder", target_.parent_path().string(), error.value());
     }
     if (attempt == 0) remove_stale_siblings(target_);
     if (::mkdir(staging_.c_str(), 0755) == 0) return;
     const int saved = errno;
     if (saved == ENOENT && attempt < 10) continue;
     discard();
-    fail("cannot create a folder beside it", target_, saved);
+    fail_to_write("cannot create a folder beside it", target_.string(), saved);
   }
 }
 
@@ -322,7 +254,7 @@ void StagedDirectory::commit() {
        entry.increment(walk_error)) {
     if (std::error_code ignored; entry->is_regular_file(ignored)) flush_to_disk(entry->path());
   }
-  if (walk_error) fail("cannot read the finished folder", staging_, walk_error.value());
+  if (walk_error) fail_to_read("cannot read the finished folder", staging_.string(), walk_error.value());
   flush_to_disk(staging_);
   // rename(2) replaces only an empty directory. Exchanging the two keeps a whole bundle under the name at every moment;
   // what was there before is then ours to remove, under the name of the staging folder.
@@ -342,14 +274,16 @@ void StagedDirectory::commit() {
       flush_to_disk(target_.parent_path());
       return;
     }
-    if (errno != ENOTEMPTY && errno != EEXIST) fail("cannot put the folder in place", target_, errno);
-    const fs::path old = target_.parent_path() / ("." + target_.filename().string() + unique_suffix());
+    if (errno != ENOTEMPTY && errno != EEXIST) {
+      fail_to_write("cannot put the folder in place", target_.string(), errno);
+    }
+    const fs::path old = staging_sibling(target_);
     if (::rename(target_.c_str(), old.c_str()) == 0) {
       const bool was_placed = ::rename(staging_.c_str(), target_.c_str()) == 0;
       const int saved = errno;
       if (!was_placed && saved != ENOTEMPTY && saved != EEXIST) {
         ::rename(old.c_str(), target_.c_str());  // The older bundle is worth more than none.
-        fail("cannot put the folder in place", target_, saved);
+        fail_to_write("cannot put the folder in place", target_.string(), saved);
       }
       fs::remove_all(old, ignored);
       if (was_placed) {
@@ -358,7 +292,7 @@ void StagedDirectory::commit() {
         return;
       }
     } else if (errno != ENOENT) {
-      fail("cannot replace the older folder", target_, errno);
+      fail_to_write("cannot replace the older folder", target_.string(), errno);
     }
   }
   throw Error(ErrorKind::kBadInput, "other builds keep replacing this folder", target_.string(),
@@ -380,9 +314,9 @@ fs::path resolve_inside(const fs::path& root, std::string_view relative) {
   const fs::path base = root.empty() ? fs::path(".") : root;
   std::error_code error;
   const fs::path real_root = fs::weakly_canonical(base, error);
-  if (error) fail("cannot resolve", base, error.value());
+  if (error) fail_to_read("cannot resolve", base.string(), error.value());
   const fs::path real = fs::weakly_canonical(base / part, error);
-  if (error) fail("cannot resolve", base / part, error.value());
+  if (error) fail_to_read("cannot resolve", (base / part).string(), error.value());
   const auto [root_end, nothing] = std::mismatch(real_root.begin(), real_root.end(), real.begin(), real.end());
   if (root_end != real_root.end()) refuse("is a symbolic link out of the folder");
   return base / part;
@@ -391,7 +325,7 @@ fs::path resolve_inside(const fs::path& root, std::string_view relative) {
 fs::path executable_path() {
   std::error_code error;
   fs::path path = fs::read_symlink("/proc/self/exe", error);
-  if (error) fail("cannot find the running program", "/proc/self/exe", error.value());
+  if (error) fail_to_read("cannot find the running program", "/proc/self/exe", error.value());
   return path;
 }
 

@@ -2,11 +2,17 @@
 // is in memory already is write_file's (base/files.h); whole folders are StagedDirectory's.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
+#include <span>
 
 #include "base/descriptor.h"
 
 namespace pajamas {
+
+/// A name beside `target` for what is to become it, used by no other process or thread:
+/// ".<name>.partial-<pid>-<n>".
+std::filesystem::path staging_sibling(const std::filesystem::path& target);
 
 /// An open, hidden sibling of a file to be (".<name>.partial-<pid>-<n>"). The destructor removes it unless `commit` was
 /// called. Use from one thread at a time.
@@ -22,11 +28,14 @@ class StagedFile {
   int descriptor() const noexcept { return descriptor_.get(); }
   const std::filesystem::path& target() const noexcept { return target_; }
 
+  /// Appends. Throws as the constructor.
+  void write(std::span<const std::byte> bytes);
   /// Flushes the file and puts it in place of whatever has the name. Throws as the constructor; the older file is then
   /// untouched.
   void commit();
 
  private:
+  [[noreturn]] void fail(int error_number) const;
   std::filesystem::path target_;
   std::filesystem::path staging_;
   Descriptor descriptor_;
@@ -35,5 +44,7 @@ class StagedFile {
 /// An open file without a name in the folder for temporary files, gone when it is closed. Throws Error{kBadInput}
 /// naming the folder and the system's reason.
 Descriptor open_unnamed_file();
+/// Likewise in `folder`.
+Descriptor open_unnamed_file(const std::filesystem::path& folder);
 
 }  // namespace pajamas

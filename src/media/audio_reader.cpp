@@ -13,7 +13,6 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -35,8 +34,6 @@ constexpr double kToleratedShortageSeconds = 0.1;
 
 /// Longer announcements, 500 years at 16 kHz, are none.
 constexpr std::int64_t kMaxFrames = std::int64_t{1} << 48;
-
-std::string reason(int error) { return std::generic_category().message(error); }
 
 std::string seconds_text(double seconds) {
   std::array<char, 64> text{};
@@ -62,7 +59,7 @@ class DescriptorStream final : public ByteStream {
       if (got > 0) {
         done += static_cast<std::size_t>(got);
       } else if (errno != EINTR && errno != EAGAIN) {
-        throw Error(ErrorKind::kBadInput, "cannot read: " + reason(errno));
+        throw Error(ErrorKind::kBadInput, "cannot read: " + system_reason(errno));
       }
     }
     return done;
@@ -73,45 +70,28 @@ class DescriptorStream final : public ByteStream {
   const CancelToken* cancel_;
 };
 
-class MemoryStream final : public ByteStream {
- public:
-  explicit MemoryStream(std::span<const std::byte> bytes) : bytes_(bytes) {}
-  std::size_t read(std::span<std::byte> bytes) override {
-    const std::size_t count = std::min(bytes.size(), bytes_.size());
-    std::copy_n(bytes_.begin(), count, bytes.begin());
-    bytes_ = bytes_.subspan(count);
-    return count;
-  }
-
- private:
-  std::span<const std::byte> bytes_;
-};
-
 Descriptor duplicate(int descriptor) {
   Descriptor copy(::fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
-  if (!copy.is_open()) throw Error(ErrorKind::kBadInput, "cannot read: " + reason(errno));
+  if (!copy.is_open()) throw Error(ErrorKind::kBadInput, "cannot read: " + system_reason(errno));
   return copy;
 }
 
 /// A temporary file with `consumed` and the rest of the stream, at its beginning.
 Descriptor spool(std::span<const std::byte> consumed, ByteStream* rest) {
   Descriptor file = open_unnamed_file();
-  const auto write_all = [&](std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t put = ::write(file.get(), bytes.data(), bytes.size());
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) {
-        throw Error(ErrorKind::kBadInput, "cannot keep what comes from the pipe in a temporary file: " + reason(errno),
-                    {}, "free some space, set TMPDIR to another folder, or give the audio as a file or as WAV");
-      }
-      bytes = bytes.subspan(static_cast<std::size_t>(put));
+  const auto keep = [&](std::span<const std::byte> bytes) {
+    try {
+      write_all(file.get(), bytes, {});
+    } catch (const Error& error) {
+      throw Error(error.kind(), "cannot keep what comes from the pipe in a temporary file: " + error.message(), {},
+                  "free some space, set TMPDIR to another folder, or give the audio as a file or as WAV");
     }
   };
-  write_all(consumed);
+  keep(consumed);
   std::vector<std::byte> block(rest != nullptr ? 1U << 16 : 0);
   while (rest != nullptr) {
     const std::size_t got = rest->read(block);
-    write_all({block.data(), got});
+    keep({block.data(), got});
     if (got < block.size()) break;
   }
   ::lseek(file.get(), 0, SEEK_SET);
@@ -224,10 +204,11 @@ OpenedSource open_path(const std::filesystem::path& path, const AudioReaderOptio
     }
   } else {
     file.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file.is_open()) throw Error(ErrorKind::kBadInput, "cannot open: " + reason(errno), {}, "check the path");
+    if (!file.is_open())
+      throw Error(ErrorKind::kBadInput, "cannot open: " + system_reason(errno), {}, "check the path");
   }
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0) throw Error(ErrorKind::kBadInput, "cannot read: " + reason(errno));
+  if (::fstat(file.get(), &status) != 0) throw Error(ErrorKind::kBadInput, "cannot read: " + system_reason(errno));
   if (S_ISDIR(status.st_mode)) {
     throw Error(ErrorKind::kBadInput, "is a folder, not an audio file", {}, "name the files in it");
   }

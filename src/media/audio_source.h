@@ -1,6 +1,7 @@
 // Inside of audio_reader.h: where samples come from, as their source has them, and the streams of bytes below.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -22,6 +23,21 @@ class ByteStream {
   /// Fills `bytes`, waiting for them; fewer only at the end. Throws Error{kBadInput} with the system's reason, and
   /// Error{kCancelled}.
   virtual std::size_t read(std::span<std::byte> bytes) = 0;
+};
+
+/// Bytes in memory, which must outlive the stream.
+class MemoryStream final : public ByteStream {
+ public:
+  explicit MemoryStream(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  std::size_t read(std::span<std::byte> bytes) override {
+    const std::size_t count = std::min(bytes.size(), bytes_.size());
+    std::copy_n(bytes_.begin(), count, bytes.begin());
+    bytes_ = bytes_.subspan(count);
+    return count;
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
 };
 
 /// Decoded audio at its own rate and with its own channels. Use from one thread at a time.

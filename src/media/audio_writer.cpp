@@ -13,7 +13,6 @@
 #include <cmath>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -24,23 +23,6 @@
 
 namespace pajamas {
 namespace {
-
-std::string reason(int error) { return std::generic_category().message(error); }
-
-[[noreturn]] void fail(const std::string& where, int error) {
-  const bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  throw Error(ErrorKind::kBadInput, "cannot write: " + reason(error), where,
-              is_full ? "free some space, or choose another folder" : "");
-}
-
-void write_all(int descriptor, std::span<const std::byte> bytes, const std::string& where) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::write(descriptor, bytes.data(), bytes.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) fail(where, errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(put));
-  }
-}
 
 /// Sizes of a file whose length is not known.
 constexpr std::uint32_t kUnknownSize = UINT32_MAX;
@@ -124,11 +106,12 @@ struct AudioWriter::State {
   void write_flac(std::span<const std::int16_t> samples) {
     errno = 0;
     const auto wanted = static_cast<sf_count_t>(samples.size());
-    if (::sf_writef_short(flac, samples.data(), wanted) != wanted) fail(where, errno != 0 ? errno : EIO);
+    if (::sf_writef_short(flac, samples.data(), wanted) != wanted)
+      fail_to_write("cannot write", where, errno != 0 ? errno : EIO);
   }
   void close_flac() {
     errno = 0;
-    if (::sf_close(std::exchange(flac, nullptr)) != 0) fail(where, errno != 0 ? errno : EIO);
+    if (::sf_close(std::exchange(flac, nullptr)) != 0) fail_to_write("cannot write", where, errno != 0 ? errno : EIO);
   }
 #else
   void open_flac() {
@@ -227,7 +210,7 @@ void AudioWriter::finish() {
     for (;;) {
       const ssize_t got = ::read(state.spool.get(), block.data(), block.size());
       if (got < 0 && errno == EINTR) continue;
-      if (got < 0) fail(state.where, errno);
+      if (got < 0) fail_to_write("cannot write", state.where, errno);
       if (got == 0) return;
       write_all(STDOUT_FILENO, {block.data(), static_cast<std::size_t>(got)}, state.where);
     }

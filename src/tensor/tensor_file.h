@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "base/files.h"
 #include "pajamas/tensor.h"
 
@@ -37,9 +38,6 @@ class TensorFile {
   static TensorFile create(const std::filesystem::path& path);
   /// A file without a name in `directory`, gone with the last tensor. Throws as create.
   static TensorFile create_unnamed(const std::filesystem::path& directory);
-  ~TensorFile();
-  TensorFile(TensorFile&& other) noexcept;
-  TensorFile& operator=(TensorFile&& other) noexcept;
 
   /// Writes the tensor at the next aligned place and gives it back as one that shares the file. Throws
   /// Error{kBadInput} when the disk is full, with the system's reason, Error{kUnsupported} past kMaxTensorFileBytes,
@@ -54,9 +52,9 @@ class TensorFile {
   const std::shared_ptr<const MappedFile>& mapping() const { return mapping_; }
 
  private:
-  TensorFile(std::filesystem::path path, int descriptor);
+  TensorFile(std::filesystem::path path, Descriptor descriptor, const std::filesystem::path& mapped_path);
   std::filesystem::path path_;
-  int descriptor_ = -1;
+  Descriptor descriptor_;
   std::uint64_t size_bytes_ = 0;
   std::vector<Entry> entries_;
   std::shared_ptr<const MappedFile> mapping_;

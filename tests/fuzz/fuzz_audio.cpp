@@ -24,20 +24,6 @@ void require(bool holds, const char* claim) {
   std::abort();
 }
 
-class Stream final : public pajamas::ByteStream {
- public:
-  explicit Stream(std::span<const std::byte> bytes) : bytes_(bytes) {}
-  std::size_t read(std::span<std::byte> bytes) override {
-    const std::size_t count = std::min(bytes.size(), bytes_.size());
-    std::copy_n(bytes_.begin(), count, bytes.begin());
-    bytes_ = bytes_.subspan(count);
-    return count;
-  }
-
- private:
-  std::span<const std::byte> bytes_;
-};
-
 void read_as_file(std::span<const std::byte> bytes) {
   pajamas::AudioReaderOptions options;
   options.ffmpeg.clear();
@@ -58,7 +44,7 @@ void read_as_file(std::span<const std::byte> bytes) {
 }
 
 void read_as_pipe(std::span<const std::byte> bytes) {
-  auto stream = std::make_unique<Stream>(bytes);
+  auto stream = std::make_unique<pajamas::MemoryStream>(bytes);
   std::vector<std::byte> consumed;
   const auto header = pajamas::read_wav_header(*stream, consumed);
   require(consumed.size() <= bytes.size() && std::equal(consumed.begin(), consumed.end(), bytes.begin()),
