@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/free_memory.h"
+#include "engine/step_inputs.h"
 #include "graph/passes/choose_forms.h"
 #include "graph/passes/expand_paged_attention.h"
 #include "graph/passes/passes.h"
@@ -290,12 +291,9 @@ LanguageExtents language_extents(const Model& model, const TaskFacts& task) {
 std::vector<std::pair<std::string, Tensor>> fixed_inputs_of(const Model& decoder,
                                                             const std::vector<ImportedPart>& parts,
                                                             const BuildPlan& plan, const Progress& progress) {
-  static const std::set<std::string> kStepInputs{"input_ids",          "position_ids",  "past_lens",
-                                                 "subsequence_begins", "block_indices", "block_indices_begins",
-                                                 "max_context_len",    "logit_rows"};
   std::set<std::string> wanted;
   for (const ValueInfo* input : decoder.graph.required_inputs()) {
-    if (!kStepInputs.contains(input->name)) wanted.insert(input->name);
+    if (find_step_input(input->name) == nullptr) wanted.insert(input->name);
   }
   std::vector<std::pair<std::string, Tensor>> fixed;
   if (wanted.empty()) return fixed;

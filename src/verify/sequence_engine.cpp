@@ -16,15 +16,6 @@ constexpr const char* kInputIds = "input_ids";
 constexpr const char* kPositionIds = "position_ids";
 constexpr const char* kLogitRows = "logit_rows";
 
-Tensor int64_tensor(std::span<const std::int64_t> values) {
-  return Tensor::of<std::int64_t>(Shape{static_cast<std::int64_t>(values.size())}, values);
-}
-
-Tensor int32_tensor(std::vector<std::int32_t> values) {
-  return Tensor::of<std::int32_t>(Shape{static_cast<std::int64_t>(values.size())},
-                                  std::span<const std::int32_t>(values));
-}
-
 /// The session behind single_sequence_engine.
 class SequenceSession final : public Session {
  public:
@@ -135,58 +126,54 @@ class SequenceEngine final : public Engine {
 
 }  // namespace
 
+namespace {
+
+const KvCacheLayout& cache_layout_of(const Engine& engine) {
+  if (const KvCacheLayout* layout = engine.kv_cache_layout()) return *layout;
+  throw Error(ErrorKind::kUnsupported, "the engine has no key/value cache: it is no language model");
+}
+
+}  // namespace
+
 PagedSequence::PagedSequence(std::shared_ptr<const Engine> engine, std::int64_t max_tokens,
                              const NamedTensorList& fixed_inputs)
-    : engine_(std::move(engine)), max_tokens_(max_tokens) {
-  const KvCacheLayout* layout = engine_->kv_cache_layout();
-  if (layout == nullptr) {
-    throw Error(ErrorKind::kUnsupported, "the engine has no key/value cache: it is no language model");
-  }
-  block_size_ = layout->block_size_tokens;
+    : engine_(std::move(engine)),
+      block_size_(cache_layout_of(*engine_).block_size_tokens),
+      max_tokens_(max_tokens),
+      inputs_(*engine_) {
   session_ = engine_->new_session();
   const std::int64_t num_blocks = (max_tokens + block_size_ - 1) / block_size_;
   cache_ = engine_->new_kv_cache(num_blocks);
   session_->set_kv_cache(cache_);
   // Backwards, so that a block table that is not followed shows.
   for (std::int64_t i = num_blocks; i-- > 0;) blocks_.push_back(static_cast<std::int32_t>(i));
-  inputs_.resize(engine_->inputs().size());
-  for (const auto& input : fixed_inputs) set(input.first, input.second);
-}
-
-void PagedSequence::set(const std::string& name, const Tensor& tensor) {
   const auto& inputs = engine_->inputs();
-  const auto found =
-      std::find_if(inputs.begin(), inputs.end(), [&](const TensorInfo& info) { return info.name == name; });
-  if (found == inputs.end()) {
-    throw Error(ErrorKind::kUnsupported, "the engine has no input '" + name + "'", {}, "build the bundle again");
+  fixed_inputs_.reserve(fixed_inputs.size());
+  for (const auto& fixed : fixed_inputs) {
+    const auto found =
+        std::find_if(inputs.begin(), inputs.end(), [&](const TensorInfo& info) { return info.name == fixed.first; });
+    if (found == inputs.end()) {
+      throw Error(ErrorKind::kUnsupported, "the engine has no input '" + fixed.first + "'", {},
+                  "build the bundle again");
+    }
+    fixed_inputs_.push_back(fixed.second);
+    session_->set_input(static_cast<std::size_t>(found - inputs.begin()), fixed_inputs_.back().view());
   }
-  const auto index = static_cast<std::size_t>(found - inputs.begin());
-  inputs_[index] = tensor;
-  session_->set_input(index, inputs_[index].view());
 }
 
 TensorView PagedSequence::step(std::span<const std::int64_t> tokens, std::span<const std::int64_t> rows,
                                std::span<const std::int64_t> positions) {
-  const auto num_tokens = static_cast<std::int64_t>(tokens.size());
-  const std::int64_t num_all = num_past_ + num_tokens;
+  const std::int64_t num_all = num_past_ + static_cast<std::int64_t>(tokens.size());
   if (num_all > max_tokens_) {
     throw Error(ErrorKind::kInternal, "a sequence of " + std::to_string(num_all) +
                                           " tokens does not fit its cache of " + std::to_string(max_tokens_));
   }
-  std::vector<std::int64_t> own_positions;
-  if (positions.empty()) {
-    for (std::int64_t i = num_past_; i < num_all; ++i) own_positions.push_back(i);
-    positions = own_positions;
-  }
   const std::int64_t num_blocks = (num_all + block_size_ - 1) / block_size_;
-  set(kInputIds, int64_tensor(tokens));
-  set(kPositionIds, int64_tensor(positions));
-  set("past_lens", int32_tensor({static_cast<std::int32_t>(num_past_)}));
-  set("subsequence_begins", int32_tensor({0, static_cast<std::int32_t>(num_tokens)}));
-  set("block_indices", int32_tensor({blocks_.begin(), blocks_.begin() + static_cast<std::ptrdiff_t>(num_blocks)}));
-  set("block_indices_begins", int32_tensor({0, static_cast<std::int32_t>(num_blocks)}));
-  set("max_context_len", Tensor::scalar<std::int32_t>(static_cast<std::int32_t>(num_all)));
-  set(kLogitRows, int64_tensor(rows));
+  inputs_.clear();
+  inputs_.add_sequence(tokens, num_past_, std::span(blocks_).first(static_cast<std::size_t>(num_blocks)));
+  if (!positions.empty()) inputs_.set_positions(positions);
+  for (const std::int64_t row : rows) inputs_.add_logit_row(row);
+  inputs_.bind(*session_);
   session_->run();
   num_past_ = num_all;
   return session_->output(0);

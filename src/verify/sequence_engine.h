@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/step_inputs.h"
 #include "engine/target.h"
 
 namespace pajamas {
@@ -20,8 +21,7 @@ using NamedTensorList = std::vector<std::pair<std::string, Tensor>>;
 /// One sequence in an engine with a cache. One thread at a time.
 class PagedSequence {
  public:
-  /// Room for `max_tokens` tokens. Throws Error{kUnsupported} for an engine without a cache or whose inputs are not
-  /// those of docs/language.md.
+  /// Room for `max_tokens` tokens. Throws Error{kUnsupported} for an engine without a cache, and as StepInputs.
   /// `fixed_inputs`: the other inputs of the engine, by name, which stay for all steps.
   PagedSequence(std::shared_ptr<const Engine> engine, std::int64_t max_tokens,
                 const NamedTensorList& fixed_inputs = {});
@@ -36,8 +36,6 @@ class PagedSequence {
                   std::span<const std::int64_t> positions = {});
 
  private:
-  void set(const std::string& name, const Tensor& tensor);
-
   std::shared_ptr<const Engine> engine_;
   std::unique_ptr<Session> session_;
   std::shared_ptr<KvCache> cache_;
@@ -45,7 +43,8 @@ class PagedSequence {
   std::int64_t max_tokens_ = 0;
   std::int64_t num_past_ = 0;
   std::vector<std::int32_t> blocks_;  ///< In an order that is not that of the pool.
-  std::vector<Tensor> inputs_;        ///< Of the step, by input index.
+  StepInputs inputs_;
+  std::vector<Tensor> fixed_inputs_;
 };
 
 /// The engine with the inputs of an expanded graph: `input_ids`, `position_ids`, `logit_rows`; output `logits`. A run

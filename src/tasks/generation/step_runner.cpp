@@ -1,8 +1,6 @@
 // See step_runner.h.
 #include "tasks/generation/step_runner.h"
 
-#include <algorithm>
-#include <array>
 #include <string>
 #include <utility>
 
@@ -12,22 +10,6 @@
 namespace pajamas {
 namespace {
 
-struct WantedInput {
-  const char* name;
-  DType dtype;
-  std::size_t rank;
-};
-
-constexpr std::array<WantedInput, 8> kInputs = {{
-    {"input_ids", DType::kInt64, 1},
-    {"position_ids", DType::kInt64, 1},
-    {"past_lens", DType::kInt32, 1},
-    {"subsequence_begins", DType::kInt32, 1},
-    {"block_indices", DType::kInt32, 1},
-    {"block_indices_begins", DType::kInt32, 1},
-    {"max_context_len", DType::kInt32, 0},
-    {"logit_rows", DType::kInt64, 1},
-}};
 constexpr const char* kLogits = "logits";
 
 [[noreturn]] void refuse(const std::string& message) {
@@ -36,28 +18,20 @@ constexpr const char* kLogits = "logits";
       "build the bundle again from a checkpoint or GGUF file; docs/language.md lists what a language model has");
 }
 
-template <typename T>
-TensorView view_of(const std::vector<T>& values) {
-  return {DTypeOf<T>::value, Shape{static_cast<std::int64_t>(values.size())},
-          reinterpret_cast<const std::byte*>(values.data())};
-}
-
 }  // namespace
 
 void check_language_tensors(const std::vector<TensorInfo>& inputs, const std::vector<TensorInfo>& outputs,
                             std::int64_t vocab_size) {
-  for (const WantedInput& wanted : kInputs) {
+  for (const StepInput& wanted : kStepInputs) {
     const TensorInfo& input = inputs[find_tensor(inputs, wanted.name, "input")];
     if (input.dtype != wanted.dtype || input.shape.size() != wanted.rank) {
       refuse("input '" + input.name + "' is " + to_string(input.dtype) + " with " + std::to_string(input.shape.size()) +
              " axes, but a language model takes " + to_string(wanted.dtype) + " with " + std::to_string(wanted.rank));
     }
   }
-  if (inputs.size() != kInputs.size()) {
-    for (const TensorInfo& input : inputs) {
-      const bool is_known = std::any_of(kInputs.begin(), kInputs.end(),
-                                        [&](const WantedInput& wanted) { return input.name == wanted.name; });
-      if (!is_known) refuse("input '" + input.name + "' is none that a language model is given");
+  for (const TensorInfo& input : inputs) {
+    if (find_step_input(input.name) == nullptr) {
+      refuse("input '" + input.name + "' is none that a language model is given");
     }
   }
   const TensorInfo& logits = outputs[find_tensor(outputs, kLogits, "output")];
@@ -68,62 +42,39 @@ void check_language_tensors(const std::vector<TensorInfo>& inputs, const std::ve
   }
 }
 
+namespace {
+
+const Engine& checked(const Engine& engine, std::int64_t vocab_size) {
+  check_language_tensors(engine.inputs(), engine.outputs(), vocab_size);
+  return engine;
+}
+
+}  // namespace
+
 StepRunner::StepRunner(std::shared_ptr<const Engine> engine, std::shared_ptr<KvCache> cache, std::int64_t vocab_size)
-    : engine_(std::move(engine)), cache_(std::move(cache)), vocab_size_(vocab_size) {
-  check_language_tensors(engine_->inputs(), engine_->outputs(), vocab_size);
+    : engine_(std::move(engine)),
+      cache_(std::move(cache)),
+      vocab_size_(vocab_size),
+      inputs_(checked(*engine_, vocab_size)) {
   logits_index_ = find_tensor(engine_->outputs(), kLogits, "output");
   session_ = engine_->new_session();
   session_->set_kv_cache(cache_);
 }
 
-void StepRunner::bind() {
-  const std::array<TensorView, kInputs.size()> views = {
-      view_of(input_ids_),
-      view_of(position_ids_),
-      view_of(past_lens_),
-      view_of(subsequence_begins_),
-      view_of(block_indices_),
-      view_of(block_indices_begins_),
-      TensorView{DType::kInt32, Shape{}, reinterpret_cast<const std::byte*>(&max_context_len_)},
-      view_of(logit_rows_)};
-  for (std::size_t i = 0; i < engine_->inputs().size(); ++i) {
-    const auto wanted = std::find_if(kInputs.begin(), kInputs.end(), [&](const WantedInput& candidate) {
-      return engine_->inputs()[i].name == candidate.name;
-    });
-    session_->set_input(i, views[static_cast<std::size_t>(wanted - kInputs.begin())]);
-  }
-}
-
 void StepRunner::run(const StepPlan& plan) {
   for (const BlockCopy& copy : plan.copies) cache_->copy_block(copy.from, copy.to);
-  input_ids_.clear();
-  position_ids_.clear();
-  logit_rows_.clear();
-  past_lens_.clear();
-  block_indices_.clear();
-  subsequence_begins_.assign(1, 0);
-  block_indices_begins_.assign(1, 0);
-  max_context_len_ = 0;
+  inputs_.clear();
   for (const StepItem& item : plan.items) {
-    input_ids_.insert(input_ids_.end(), item.new_tokens.begin(), item.new_tokens.end());
-    for (std::size_t i = 0; i < item.new_tokens.size(); ++i) {
-      position_ids_.push_back(item.num_past + static_cast<std::int64_t>(i));
-    }
-    past_lens_.push_back(static_cast<std::int32_t>(item.num_past));
-    subsequence_begins_.push_back(static_cast<std::int32_t>(input_ids_.size()));
-    block_indices_.insert(block_indices_.end(), item.blocks.begin(), item.blocks.end());
-    block_indices_begins_.push_back(static_cast<std::int32_t>(block_indices_.size()));
-    max_context_len_ = std::max(
-        max_context_len_, static_cast<std::int32_t>(item.num_past) + static_cast<std::int32_t>(item.new_tokens.size()));
-    if (item.has_logits) logit_rows_.push_back(static_cast<std::int64_t>(input_ids_.size()) - 1);
+    inputs_.add_sequence(item.new_tokens, item.num_past, item.blocks);
+    if (item.has_logits) inputs_.add_logit_row(inputs_.num_tokens() - 1);
   }
-  num_rows_ = logit_rows_.size();
+  num_rows_ = inputs_.num_logit_rows();
   // Not every target takes an empty tensor: where nothing is wanted, one row is computed and not looked at.
-  if (logit_rows_.empty()) logit_rows_.push_back(static_cast<std::int64_t>(input_ids_.size()) - 1);
-  bind();
+  if (num_rows_ == 0) inputs_.add_logit_row(inputs_.num_tokens() - 1);
+  inputs_.bind(*session_);
   session_->run();
   const TensorView logits = session_->output(logits_index_);
-  const Shape wanted{static_cast<std::int64_t>(logit_rows_.size()), vocab_size_};
+  const Shape wanted{static_cast<std::int64_t>(inputs_.num_logit_rows()), vocab_size_};
   if (logits.dtype != DType::kFloat32 || logits.shape != wanted) {
     throw Error(ErrorKind::kInternal,
                 "the logits are " + std::string(to_string(logits.dtype)) + " " + logits.shape.to_string() +

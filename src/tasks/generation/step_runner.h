@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/step_inputs.h"
 #include "engine/target.h"
 #include "tasks/generation/scheduler.h"
 
@@ -32,17 +33,13 @@ class StepRunner {
   std::span<const float> logits(std::size_t row) const;
 
  private:
-  void bind();
-
   std::shared_ptr<const Engine> engine_;
   std::shared_ptr<KvCache> cache_;
   std::unique_ptr<Session> session_;
   std::int64_t vocab_size_;
   std::size_t logits_index_ = 0;
   std::size_t num_rows_ = 0;
-  std::vector<std::int64_t> input_ids_, position_ids_, logit_rows_;
-  std::vector<std::int32_t> past_lens_, subsequence_begins_, block_indices_, block_indices_begins_;
-  std::int32_t max_context_len_ = 0;
+  StepInputs inputs_;
   const float* logits_ = nullptr;
 };
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 
+#include "engine/step_inputs.h"
 #include "pajamas/error.h"
 #include "tasks/task_checks.h"
 
@@ -48,7 +49,7 @@ void check_transcription(const TaskFacts& task, const std::string& part, const s
     need_extent(need(outputs, "cross_value.0", DType::kFloat32, 4), 2, whisper.num_positions);
   }
   if (part == whisper.decoder_part) {
-    for (const char* name : {"input_ids", "position_ids", "logit_rows"}) need(inputs, name, DType::kInt64, 1);
+    for (const StepInput& input : kStepInputs) need(inputs, input.name, input.dtype, input.rank);
     need_extent(need(inputs, "cross_key.0", DType::kFloat32, 4), 3, whisper.num_positions);
     need_extent(need(outputs, "logits", DType::kFloat32, 2), 1, whisper.vocab_size);
   }

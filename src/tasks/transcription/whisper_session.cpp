@@ -11,12 +11,6 @@
 namespace pajamas {
 namespace {
 
-template <typename T>
-TensorView view_of(const std::vector<T>& values) {
-  return {DTypeOf<T>::value, Shape{static_cast<std::int64_t>(values.size())},
-          reinterpret_cast<const std::byte*>(values.data())};
-}
-
 bool is_cross_tensor(const std::string& name) {
   return name.starts_with("cross_key.") || name.starts_with("cross_value.");
 }
@@ -29,7 +23,8 @@ WhisperSession::WhisperSession(const WhisperFacts& facts, std::shared_ptr<const 
       encoder_engine_(std::move(encoder)),
       decoder_engine_(std::move(decoder)),
       encoder_(encoder_engine_->new_session()),
-      decoder_(decoder_engine_->new_session()) {
+      decoder_(decoder_engine_->new_session()),
+      inputs_(*decoder_engine_) {
   features_input_ = find_tensor(encoder_engine_->inputs(), "features", "input");
   logits_output_ = find_tensor(decoder_engine_->outputs(), "logits", "output");
   for (std::size_t i = 0; i < decoder_engine_->inputs().size(); ++i) {
@@ -135,47 +130,28 @@ void WhisperSession::append(Sequence& sequence, std::span<const std::int32_t> to
   }
   while (static_cast<std::int64_t>(sequence.blocks.size()) * block_size < length) sequence.blocks.push_back(take());
 
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    input_ids_.push_back(tokens[i]);
-    position_ids_.push_back(sequence.length + static_cast<std::int64_t>(i));
-  }
-  past_lens_.push_back(static_cast<std::int32_t>(sequence.length));
-  subsequence_begins_.push_back(static_cast<std::int32_t>(input_ids_.size()));
-  block_indices_.insert(block_indices_.end(), sequence.blocks.begin(), sequence.blocks.end());
-  block_indices_begins_.push_back(static_cast<std::int32_t>(block_indices_.size()));
-  max_context_len_ = std::max(max_context_len_, static_cast<std::int32_t>(length));
+  inputs_.add_sequence(tokens, sequence.length, sequence.blocks);
   sequence.length = length;
-}
-
-void WhisperSession::clear_inputs() {
-  input_ids_.clear();
-  position_ids_.clear();
-  past_lens_.clear();
-  subsequence_begins_.assign(1, 0);
-  block_indices_.clear();
-  block_indices_begins_.assign(1, 0);
-  max_context_len_ = 0;
 }
 
 std::span<float> WhisperSession::begin(std::span<const std::size_t> chunks,
                                        std::span<const std::vector<std::int32_t>> prompts,
                                        std::span<const std::int64_t> positions) {
   release_all();
-  clear_inputs();
+  inputs_.clear();
   active_.assign(chunks.begin(), chunks.end());
   bind_cross_tensors();
-  std::vector<std::int64_t> logit_rows;
   std::int64_t first = 0;
   for (const std::vector<std::int32_t>& prompt : prompts) {
     append(sequences_.emplace_back(), prompt);
-    for (const std::int64_t position : positions) logit_rows.push_back(first + position);
+    for (const std::int64_t position : positions) inputs_.add_logit_row(first + position);
     first += static_cast<std::int64_t>(prompt.size());
   }
-  return run(logit_rows);
+  return run();
 }
 
 std::span<float> WhisperSession::step(std::span<const Row> rows) {
-  clear_inputs();
+  inputs_.clear();
   std::vector<Sequence> next;
   next.reserve(rows.size());
   for (const Row& row : rows) {
@@ -185,12 +161,11 @@ std::span<float> WhisperSession::step(std::span<const Row> rows) {
   }
   for (const Sequence& sequence : sequences_) pool_->release(sequence.blocks);
   sequences_ = std::move(next);
-  std::vector<std::int64_t> logit_rows;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     append(sequences_[i], {&rows[i].token, 1});
-    logit_rows.push_back(static_cast<std::int64_t>(i));
+    inputs_.add_logit_row(static_cast<std::int64_t>(i));
   }
-  return run(logit_rows);
+  return run();
 }
 
 void WhisperSession::keep(std::span<const std::size_t> chunks) {
@@ -218,22 +193,11 @@ void WhisperSession::keep(std::span<const std::size_t> chunks) {
   bind_cross_tensors();
 }
 
-std::span<float> WhisperSession::run(std::span<const std::int64_t> logit_rows) {
-  logit_rows_.assign(logit_rows.begin(), logit_rows.end());
-  const auto give = [&](const char* name, const TensorView& view) {
-    decoder_->set_input(find_tensor(decoder_engine_->inputs(), name, "input"), view);
-  };
-  give("input_ids", view_of(input_ids_));
-  give("position_ids", view_of(position_ids_));
-  give("past_lens", view_of(past_lens_));
-  give("subsequence_begins", view_of(subsequence_begins_));
-  give("block_indices", view_of(block_indices_));
-  give("block_indices_begins", view_of(block_indices_begins_));
-  give("max_context_len", {DType::kInt32, Shape{}, reinterpret_cast<const std::byte*>(&max_context_len_)});
-  give("logit_rows", view_of(logit_rows_));
+std::span<float> WhisperSession::run() {
+  inputs_.bind(*decoder_);
   decoder_->run();
   const TensorView logits = decoder_->output(logits_output_);
-  const Shape wanted{static_cast<std::int64_t>(logit_rows_.size()), facts_.vocab_size};
+  const Shape wanted{static_cast<std::int64_t>(inputs_.num_logit_rows()), facts_.vocab_size};
   if (logits.dtype != DType::kFloat32 || logits.shape != wanted) {
     throw Error(ErrorKind::kInternal,
                 std::string("the logits are ") + to_string(logits.dtype) + " " + logits.shape.to_string() +

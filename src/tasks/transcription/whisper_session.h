@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bundle/transcription_facts.h"
+#include "engine/step_inputs.h"
 #include "engine/target.h"
 #include "tasks/generation/block_pool.h"
 #include "tasks/transcription/step_model.h"
@@ -45,14 +46,14 @@ class WhisperSession final : public StepModel {
   };
 
   void bind_cross_tensors();
-  std::span<float> run(std::span<const std::int64_t> logit_rows);
+  std::span<float> run();
   void append(Sequence& sequence, std::span<const std::int32_t> tokens);
   void release_all();
-  void clear_inputs();
 
   WhisperFacts facts_;
   std::shared_ptr<const Engine> encoder_engine_, decoder_engine_;
   std::unique_ptr<Session> encoder_, decoder_;
+  StepInputs inputs_;  ///< Of the decoder.
   std::shared_ptr<KvCache> cache_;
   std::optional<BlockPool> pool_;
   std::vector<CrossTensor> cross_;
@@ -61,11 +62,6 @@ class WhisperSession final : public StepModel {
   std::vector<std::size_t> active_;  ///< Encoded chunks that are decoded now.
   std::vector<Sequence> sequences_;  ///< Rows of the last step.
   std::vector<float> logits_;
-
-  // Inputs of a step.
-  std::vector<std::int64_t> input_ids_, position_ids_, logit_rows_;
-  std::vector<std::int32_t> past_lens_, subsequence_begins_, block_indices_, block_indices_begins_;
-  std::int32_t max_context_len_ = 0;
 };
 
 }  // namespace pajamas
