@@ -129,7 +129,7 @@ class ChatSession {
       id = generator_.submit(
           request,
           [&](const GenerationChunk& chunk) {
-            std::cout << (is_terminal_ ? printable_answer(chunk.text) : chunk.text) << std::flush;
+            std::cout << (is_terminal_ ? printable(chunk.text) : chunk.text) << std::flush;
             if (!std::cout) throw Error(ErrorKind::kBadInput, "the answer could not be written to standard output");
           },
           [&](const GenerationResult& result) {
@@ -169,12 +169,12 @@ class ChatSession {
 
  private:
   void report(const Error& error) const {
-    std::cerr << "pajamas: " << printable_answer(error.message()) << '\n';
+    std::cerr << "pajamas: " << printable(error.message()) << '\n';
     // The conversation goes on without the message.
     const std::string remedy = error.kind() == ErrorKind::kBadInput && messages_.size() > 1
                                    ? "shorten the message, or type /reset to begin anew"
                                    : error.remedy();
-    if (!remedy.empty()) std::cerr << "  what to do: " << printable_answer(remedy) << '\n';
+    if (!remedy.empty()) std::cerr << "  what to do: " << printable(remedy) << '\n';
   }
 
   Generator& generator_;
@@ -213,7 +213,7 @@ int run_chat(Generator& generator, const GenerationRequest& base, const std::str
     }
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
     if (line[0] == '/' && line.compare(0, 2, "//") != 0) {
-      std::cerr << "pajamas: no command '" << printable_answer(line) << "'; there are /reset and /exit; a message that "
+      std::cerr << "pajamas: no command '" << printable(line) << "'; there are /reset and /exit; a message that "
                 << "begins with / is written with //\n";
       continue;
     }

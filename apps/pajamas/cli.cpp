@@ -7,8 +7,11 @@
 
 #include "base/json_writer.h"
 #include "base/log.h"
+#include "bundle/detection_head_names.h"
+#include "models/model_definition.h"
 #include "pajamas/error.h"
 #include "supervise.h"
+#include "tasks/registry.h"
 
 namespace pajamas::cli {
 
@@ -22,6 +25,13 @@ void add_common_options(CLI::App& app, Context& context) {
 
 void add_threads_option(CLI::App& app, int& num_threads) {
   app.add_option("--threads", num_threads, "CPU threads to use (default: all)")->check(CLI::Range(1, 4096));
+}
+
+void add_hint_options(CLI::App& app, ImportHints& hints) {
+  std::string names;
+  for (const TaskEntry& task : tasks()) names += std::string(task.name) + ", ";
+  app.add_option("--task", hints.task, "Read the model as one of this task: " + names + "or none");
+  app.add_option("--head", hints.head, "How a detector's boxes are read: " + detection_head_names());
 }
 
 void add_time_limit_option(CLI::App& app, long& seconds) {
@@ -43,6 +53,20 @@ void require_task_option(const CLI::App& app, const std::string& task, const std
 void Context::step(const std::string& name) const {
   cancel->check(name);
   if (board != nullptr) board->set_step(name, -1);
+}
+
+std::string printable(std::string text) {
+  for (char& c : text) {
+    if ((c >= 0 && c < ' ' && c != '\n' && c != '\t') || c == '\x7f') c = '?';
+  }
+  return text;
+}
+
+void write_out(const std::string& text, const char* what) {
+  std::cout << text << std::flush;
+  if (std::cout) return;
+  throw Error(ErrorKind::kBadInput, std::string(what) + " could not be written to standard output", {},
+              "check where it leads: a full disk, a closed pipe");
 }
 
 void print_json(const nlohmann::json& json) { std::cout << json_text(json, 2) << '\n' << std::flush; }

@@ -10,6 +10,10 @@
 
 #include "base/cancel.h"
 
+namespace pajamas {
+struct ImportHints;
+}  // namespace pajamas
+
 namespace pajamas::cli {
 
 class SupervisionBoard;
@@ -52,6 +56,9 @@ inline constexpr long kTimeLimitSeconds = 1800;
 /// Adds --threads N (1..4096; default all).
 void add_threads_option(CLI::App& app, int& num_threads);
 
+/// Adds --task and --head, which say what a model is to be read as.
+void add_hint_options(CLI::App& app, ImportHints& hints);
+
 /// Adds --time-limit, the seconds one step may take before supervise() ends it.
 void add_time_limit_option(CLI::App& app, long& seconds);
 
@@ -59,6 +66,12 @@ void add_time_limit_option(CLI::App& app, long& seconds);
 /// when `task` is none of `wanted_tasks`, which are separated by " or ".
 void require_task_option(const CLI::App& app, const std::string& task, const std::string& wanted_tasks,
                          const std::vector<std::string>& names);
+
+/// Text of models, bundles and audio of unknown origin made fit for a terminal: no control character of theirs, line
+/// feed and tab aside, reaches it.
+std::string printable(std::string text);
+/// Writes to stdout and flushes. Throws Error{kBadInput} where that fails; `what` names the text ("the answer").
+void write_out(const std::string& text, const char* what);
 
 /// Prints a JSON document to stdout.
 void print_json(const nlohmann::json& json);

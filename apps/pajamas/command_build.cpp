@@ -93,10 +93,7 @@ Command add_build_command(CLI::App& app, Context& context) {
                       "Shapes of an input: NAME:SHAPE, or NAME:MIN,OPT,MAX with shapes like 1x3x640x640; repeatable");
   command->add_option("-o,--output", options->output, "Folder of the bundle (default: models/MODEL/TARGET/PRECISION)");
   command->add_option("--name", options->request.model_name, "Model name (default: from the file name)");
-  command->add_option("--task", options->request.hints.task,
-                      "detection, classification, embedding, generation, transcription, speech or none");
-  command->add_option("--head", options->request.hints.head,
-                      "How a detector's boxes are read: yolov5, yolov8, yolo_end2end, yolox, rtdetr, ssd, faster_rcnn");
+  add_hint_options(*command, options->request.hints);
   command->add_option("--labels", options->labels_path, "Text file with one class name a line");
   command->add_option("--tokenizer", options->request.hints.tokenizer,
                       "Tokenizer to put into the bundle, for checkpoints that have none: tokenizer.json or its folder, "

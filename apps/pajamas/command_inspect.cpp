@@ -72,10 +72,7 @@ Command add_inspect_command(CLI::App& app, Context& context) {
   auto options = std::make_shared<InspectOptions>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a model or bundle is");
   command->add_option("path", options->path, "An .onnx file, a GGUF file, a checkpoint folder or a bundle")->required();
-  command->add_option("--task", options->hints.task,
-                      "Read the model as one of this task: detection, classification, embedding, generation or none");
-  command->add_option("--head", options->hints.head,
-                      "How a detector's boxes are read: yolov5, yolov8, yolo_end2end, yolox, rtdetr, ssd, faster_rcnn");
+  add_hint_options(*command, options->hints);
   add_common_options(*command, context);
   return {command, [options, &context] {
             const nlohmann::json json = inspect(options->path, options->hints);

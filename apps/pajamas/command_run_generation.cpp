@@ -36,13 +36,7 @@ GeneratorOptions generator_options(const GenerationRunOptions& options) {
   return generator;
 }
 
-void write_out(const std::string& text) {
-  std::cout << text << std::flush;
-  if (!std::cout) {
-    throw Error(ErrorKind::kBadInput, "the answer could not be written to standard output", {},
-                "check where it leads: a full disk, a closed pipe");
-  }
-}
+void write_answer(const std::string& text) { write_out(text, "the answer"); }
 
 /// Requests on their way, and what came of them.
 class Outcomes {
@@ -131,7 +125,7 @@ int run_prompt(const GenerationRunOptions& options, Generator& generator, Contex
         std::move(request),
         [&](const GenerationChunk& chunk) {
           num_tokens += static_cast<std::int64_t>(chunk.tokens.size());
-          if (is_streamed && !chunk.text.empty()) write_out(is_terminal ? printable_answer(chunk.text) : chunk.text);
+          if (is_streamed && !chunk.text.empty()) write_answer(is_terminal ? printable(chunk.text) : chunk.text);
         },
         [&](const GenerationResult& result) {
           outcomes.add(0, answer_json(result, wants_logprobs), error_of(result), result);
@@ -151,11 +145,11 @@ int run_prompt(const GenerationRunOptions& options, Generator& generator, Contex
                 {"task", "generation"},
                 {"results", nlohmann::json::array({std::move(outcome->json)})}});
   } else if (is_streamed) {
-    write_out("\n");
+    write_answer("\n");
   } else if (!context.is_json) {
     for (std::size_t i = 0; i < outcome->result.answers.size(); ++i) {
       const std::string& text = outcome->result.answers[i].text;
-      write_out(fmt::format("[{}] {}\n", i + 1, is_terminal ? printable_answer(text) : text));
+      write_answer(fmt::format("[{}] {}\n", i + 1, is_terminal ? printable(text) : text));
     }
   }
   if (outcome->error) throw *outcome->error;
@@ -220,7 +214,7 @@ int run_prompts(const GenerationRunOptions& options, const std::vector<RequestLi
     if (context.is_json) {
       results.push_back(std::move(outcome->json));
     } else {
-      write_out(json_text(outcome->json) + "\n");
+      write_answer(json_text(outcome->json) + "\n");
     }
     ++next;
   }
@@ -233,18 +227,11 @@ int run_prompts(const GenerationRunOptions& options, const std::vector<RequestLi
         num_prompt_tokens, num_tokens, seconds, seconds > 0 ? static_cast<double>(num_tokens) / seconds : 0.0);
   }
   if (!first_error) return 0;
-  std::cerr << "pajamas: " << printable_answer(first_error->what()) << '\n';
+  std::cerr << "pajamas: " << printable(first_error->what()) << '\n';
   return exit_code(first_error->kind());
 }
 
 }  // namespace
-
-std::string printable_answer(std::string text) {
-  for (char& c : text) {
-    if ((c >= 0 && c < ' ' && c != '\n' && c != '\t') || c == '\x7f') c = '?';
-  }
-  return text;
-}
 
 std::string speed_line(const GenerationResult& result) {
   std::size_t num_tokens = 0;

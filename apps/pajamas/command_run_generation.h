@@ -48,8 +48,6 @@ int run_generation(const GenerationRunOptions& options, Context& context);
 /// The request that the options make, without a prompt; `sampling` is the bundle's own. Reads the files they name.
 GenerationRequest base_request(const GenerationRunOptions& options, const SamplingOptions& sampling);
 
-/// Text of a model made fit for a terminal: no control character of its own choice reaches it.
-std::string printable_answer(std::string text);
 /// "[42 tokens, 18.3 tokens/s, first after 120 ms]"
 std::string speed_line(const GenerationResult& result);
 

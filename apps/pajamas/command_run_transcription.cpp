@@ -17,18 +17,16 @@
 #include "pajamas/transcription.h"
 #include "supervise.h"
 #include "tasks/transcription/transcript_formats.h"
+#include "text/tokenizer/utf8.h"
 
 namespace pajamas::cli {
 namespace {
 
 namespace fs = std::filesystem;
 
-void write_out(const std::string& text) {
-  std::cout << text << std::flush;
-  if (!std::cout) {
-    throw Error(ErrorKind::kBadInput, "the transcript could not be written to standard output", {},
-                "check where it leads: a full disk, a closed pipe");
-  }
+void write_transcript(const std::string& text) {
+  static const bool is_terminal = ::isatty(STDOUT_FILENO) != 0;
+  write_out(is_terminal ? printable(text) : text, "the transcript");
 }
 
 /// Where the transcript of `file` goes; empty: standard output.
@@ -68,12 +66,16 @@ class PartialLine {
  public:
   explicit PartialLine(bool is_terminal) : is_terminal_(is_terminal) {}
   void show(const std::string& text) {
-    std::string line = text;
+    std::string line = printable(text);
     for (char& c : line) {
-      if ((c >= 0 && c < ' ') || c == '\x7f') c = '?';
+      if (c == '\n' || c == '\t') c = ' ';
     }
     if (is_terminal_) {
-      if (line.size() > 110) line = "..." + line.substr(line.size() - 107);
+      if (line.size() > kMaxLineBytes) {
+        std::size_t begin = line.size() - kMaxLineBytes;
+        while (begin < line.size() && is_continuation_byte(line[begin])) ++begin;  // not within a character
+        line = "..." + line.substr(begin);
+      }
       std::fprintf(stderr, "\r\033[K%s", line.c_str());
       is_shown_ = true;
     } else {
@@ -87,6 +89,7 @@ class PartialLine {
   }
 
  private:
+  static constexpr std::size_t kMaxLineBytes = 107;  ///< Of the text, so that most lines stay one on a terminal.
   bool is_terminal_;
   bool is_shown_ = false;
 };
@@ -173,13 +176,13 @@ class FileRun {
     text_ += format_segment(format_, segment, number_, options_.has_words);
     if (!is_to_stdout_ || format_ == TranscriptFormat::kJson) return;
     partial_.clear();
-    write_out(std::exchange(text_, {}));
+    write_transcript(std::exchange(text_, {}));
   }
 
   void finish(const Transcript& transcript, const fs::path& target) {
     if (format_ == TranscriptFormat::kJson) text_ = json_text(to_json(transcript, options_.has_words), 2) + "\n";
     if (is_to_stdout_) {
-      if (format_ != TranscriptFormat::kJson || options_.files.size() == 1) write_out(text_);
+      if (format_ != TranscriptFormat::kJson || options_.files.size() == 1) write_transcript(text_);
     } else if (!target.empty()) {
       write_file(target, text_);
     }

@@ -46,14 +46,6 @@ void catch_interrupts() {
   std::signal(SIGXFSZ, SIG_IGN);  // A file size limit is an error of write, with its reason, not the end.
 }
 
-/// Names and texts come from models and bundles of unknown origin: no control character of theirs reaches a terminal.
-std::string printable(std::string text) {
-  for (char& c : text) {
-    if ((c >= 0 && c < ' ' && c != '\n' && c != '\t') || c == '\x7f') c = '?';
-  }
-  return text;
-}
-
 /// Prints the error as text on stderr, or with --json as a document on stdout too, so that scripts need not parse text.
 int report(const Error& error, bool is_json) {
   std::cerr << "pajamas: " << printable((error.where().empty() ? "" : error.where() + ": ") + error.message()) << '\n';

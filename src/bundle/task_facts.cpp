@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "bundle/detection_head_names.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -369,9 +370,12 @@ TaskFacts task_of(SpeechFacts facts) {
 
 const char* to_string(DetectionHead head) noexcept { return kHeads.name(head); }
 
+std::string detection_head_names() { return kHeads.list(); }
+
 DetectionHead parse_detection_head(const std::string& name) {
   if (const DetectionHead* head = kHeads.find(name)) return *head;
-  throw Error(ErrorKind::kUsage, "unknown detection head '" + name + "'", "--head", "use one of " + kHeads.list());
+  throw Error(ErrorKind::kUsage, "unknown detection head '" + name + "'", "--head",
+              "use one of " + detection_head_names());
 }
 
 nlohmann::json to_json(const ImageInput& image) {

@@ -3,6 +3,7 @@
 
 #include "base/json_reader.h"
 #include "base/log.h"
+#include "bundle/detection_head_names.h"
 #include "graph/shape_inference.h"
 #include "models/checkpoint.h"
 #include "models/classifier/classifier.h"
@@ -30,14 +31,12 @@ namespace {
   const ModelInterface interface = interface_of(model);
   const std::string wanted =
       published.head.empty() ? "the task '" + published.task + "'" : "the head '" + published.head + "'";
-  throw Error(ErrorKind::kUnsupported,
-              "the model was to be built for " + wanted + ", but " +
-                  (interface.image ? "its outputs do not fit: " + interface.describe_outputs()
-                                   : std::string("it has no input for pictures")),
-              "",
-              "name another head (yolov5, yolov8, yolo_end2end, yolox, rtdetr, rtdetr_end2end, ssd, faster_rcnn) with "
-              "--head, or build "
-              "without a task with --task none");
+  throw Error(
+      ErrorKind::kUnsupported,
+      "the model was to be built for " + wanted + ", but " +
+          (interface.image ? "its outputs do not fit: " + interface.describe_outputs()
+                           : std::string("it has no input for pictures")),
+      "", "name another head (" + detection_head_names() + ") with --head, or build without a task with --task none");
 }
 
 /// Whether an output leaves extents open, the batch aside.

@@ -82,6 +82,16 @@ TEST_F(CliTest, HelpAndVersionExitWith0) {
   EXPECT_THAT(pajamas({"--version"}).output, HasSubstr("."));
 }
 
+TEST_F(CliTest, HelpNamesEveryTaskAndHead) {
+  for (const char* command : {"build", "inspect"}) {
+    const std::string help = pajamas({command, "--help"}).output;
+    for (const char* name : {"detection", "classification", "embedding", "generation", "transcription", "yolo_end2end",
+                             "rtdetr_end2end", "faster_rcnn"}) {
+      EXPECT_THAT(help, HasSubstr(name)) << command;
+    }
+  }
+}
+
 TEST_F(CliTest, ResultsThatCannotBeWrittenAreAFailure) {
   const ProgramRun run = run_program("/bin/sh", {"-c", std::string(PAJAMAS_PROGRAM) + " doctor --json >/dev/full"});
   EXPECT_EQ(run.exit_code, 4);
