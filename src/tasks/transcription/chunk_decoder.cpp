@@ -134,6 +134,10 @@ class Decoding {
                     "build with --precision fp32, and check the bundle by pajamas verify");
       }
       chunk.task->rules->apply(chunk.texts[i].tokens, row);
+      if (!std::isfinite(highest_logit(row, {}))) {
+        throw Error(ErrorKind::kBadInput, "the tokens that the model suppresses leave none that may come next",
+                    "task.whisper", "check the suppressed tokens of the checkpoint, and build the bundle again");
+      }
       log_softmax(row);
     }
     if (options_.temperature > 0) {

@@ -324,6 +324,19 @@ TEST(ChunkDecoder, refuses_logits_that_are_no_numbers) {
   EXPECT_THROW(decode(model, 1, {}), Error);
 }
 
+TEST(ChunkDecoder, refuses_rules_that_leave_no_token) {
+  WhisperFacts mute = facts();
+  for (std::int32_t id = 0; id < kVocabulary; ++id) mute.suppressed_token_ids.push_back(id);
+  const DecodingRules rules(mute, {.has_timestamps = false});
+  ScriptedModel model([](std::size_t, const std::vector<std::int32_t>&) { return std::vector<float>(kVocabulary, 0); });
+  for (const double temperature : {0.0, 1.0}) {
+    ChunkDecoderOptions options;
+    options.temperature = temperature;
+    const ChunkTask task{0, {11, 18, 12}, 0, 0, &rules};
+    EXPECT_THROW(decode_chunks(model, {&task, 1}, 16, options), Error);
+  }
+}
+
 TEST(Segments, lie_between_pairs_of_timestamps) {
   const DecodingRules rules(facts(), {});
   const std::vector<std::int32_t> tokens{kTime, 1, 2, kTime + 10, kTime + 12, 3, kTime + 20, kTime + 20, 4};
