@@ -8,6 +8,7 @@
 #include "tasks/transcription/text_checks.h"
 #include "tasks/transcription/words.h"
 #include "text/logit_kernels.h"
+#include "text/tokenizer/utf8.h"
 
 namespace pajamas {
 namespace {
@@ -18,17 +19,6 @@ constexpr std::int64_t kMaxTextShare = 2;
 constexpr float kMaxCarriedTemperature = 0.5F;
 /// People speak up to some 25 characters a second; a loop writes what the audio has no time for.
 constexpr double kMaxCharactersPerSecond = 30;
-
-std::string trimmed(const std::string& text) {
-  const auto begin = text.find_first_not_of(" \t\n");
-  if (begin == std::string::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\n") - begin + 1);
-}
-
-std::size_t num_characters(const std::string& text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80; }));
-}
 
 }  // namespace
 
@@ -69,8 +59,9 @@ std::pair<std::string, float> ChunkTranscriber::find_language(const ChunkAudio& 
 }
 
 std::vector<std::int32_t> ChunkTranscriber::encode_text(const std::string& text) const {
-  if (trimmed(text).empty()) return {};
-  return tokenizer_.encode(" " + trimmed(text), {.add_special_tokens = false, .parse_special_tokens = false});
+  const std::string_view said = trimmed(text);
+  if (said.empty()) return {};
+  return tokenizer_.encode(" " + std::string(said), {.add_special_tokens = false, .parse_special_tokens = false});
 }
 
 std::vector<std::int32_t> ChunkTranscriber::prompt_of(const std::string& language, const TranscriptionOptions& options,
@@ -110,7 +101,7 @@ std::string ChunkTranscriber::text_of(std::span<const std::int32_t> tokens) cons
 ChunkTranscriber::Attempt ChunkTranscriber::judge(DecodedChunk decoded, const DecodingRules& rules,
                                                   const TranscriptionOptions& options, bool& is_good) const {
   Attempt attempt;
-  attempt.text = trimmed(text_of(decoded.tokens));
+  attempt.text = std::string(trimmed(text_of(decoded.tokens)));
   attempt.compression_ratio = compression_ratio(attempt.text);
   const bool is_unlikely = decoded.mean_logprob() < options.min_mean_logprob;
   attempt.is_silence =
@@ -201,7 +192,7 @@ ChunkText ChunkTranscriber::finish(std::size_t chunk, const ChunkAudio& audio, c
   for (const TokenSegment& part : split.segments) {
     TranscribedSegment segment;
     const auto own = std::span(tokens).subspan(part.token_begin, part.token_end - part.token_begin);
-    segment.text = trimmed(text_of(own));
+    segment.text = std::string(trimmed(text_of(own)));
     if (segment.text.empty()) continue;
     segment.begin_s = part.begin_s;
     segment.end_s = part.end_s;

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "text/tokenizer/utf8.h"
+
 namespace pajamas {
 namespace {
 
@@ -36,7 +38,7 @@ std::vector<std::string> pieces_of(std::string_view text) {
   // No blanks between words: characters, a leading byte and those that continue it.
   std::vector<std::string> characters;
   for (const char c : text) {
-    if ((static_cast<unsigned char>(c) & 0xC0U) == 0x80 && !characters.empty()) {
+    if (is_continuation_byte(c) && !characters.empty()) {
       characters.back() += c;
     } else if (c != ' ') {
       characters.emplace_back(1, c);
@@ -46,6 +48,13 @@ std::vector<std::string> pieces_of(std::string_view text) {
 }
 
 }  // namespace
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\n";
+  const std::size_t begin = text.find_first_not_of(kBlanks);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
+}
 
 float compression_ratio(std::string_view text) {
   if (text.empty()) return 0;

@@ -1,9 +1,12 @@
-// Whether a decoded text is one that was heard: how well it compresses, and whether it turns in a loop.
+// Whether a decoded text is one that was heard: how well it compresses, and whether it turns in a loop; and its ends.
 #pragma once
 
 #include <string_view>
 
 namespace pajamas {
+
+/// The text without blanks, tabs and line feeds at its ends. Valid as long as `text`.
+std::string_view trimmed(std::string_view text);
 
 /// Bytes of the text over its bytes compressed by zlib, as the published program measures; 0 for an empty text.
 float compression_ratio(std::string_view text);

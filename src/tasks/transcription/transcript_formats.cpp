@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "pajamas/error.h"
+#include "tasks/transcription/text_checks.h"
 
 namespace pajamas {
 namespace {
@@ -29,11 +30,6 @@ std::string entry(TranscriptFormat format, std::size_t number, double begin_s, d
   const char separator = is_srt ? ',' : '.';
   return (is_srt ? std::to_string(number) + "\n" : std::string()) + format_time(begin_s, separator) + " --> " +
          format_time(end_s, separator) + "\n" + without_arrow(in_one_line(text)) + "\n\n";
-}
-
-std::string trimmed(const std::string& text) {
-  const auto begin = text.find_first_not_of(' ');
-  return begin == std::string::npos ? std::string() : text.substr(begin, text.find_last_not_of(' ') - begin + 1);
 }
 
 /// Milliseconds in seconds: more digits would pretend to be known.
@@ -77,7 +73,7 @@ std::string format_segment(TranscriptFormat format, const TranscribedSegment& se
   if (!has_words) return entry(format, number++, segment.begin_s, segment.end_s, segment.text);
   std::string text;
   for (const TranscribedWord& word : segment.words) {
-    text += entry(format, number++, word.begin_s, word.end_s, trimmed(word.text));
+    text += entry(format, number++, word.begin_s, word.end_s, std::string(trimmed(word.text)));
   }
   return text;
 }

@@ -7,6 +7,8 @@
 #include <limits>
 
 #include "tasks/transcription/decoding_rules.h"
+#include "tasks/transcription/text_checks.h"
+#include "text/tokenizer/utf8.h"
 
 namespace pajamas {
 namespace {
@@ -21,27 +23,6 @@ constexpr std::array<std::string_view, 20> kClosing{"\"", "'",  ".", "。", ",",
 template <std::size_t size>
 bool is_one_of(const std::array<std::string_view, size>& signs, std::string_view text) {
   return std::find(signs.begin(), signs.end(), text) != signs.end();
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
-  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
-  return text;
-}
-
-/// Bytes that are still missing of the last character; 0 where the text ends with a whole one.
-std::size_t missing_bytes(std::string_view text) {
-  std::size_t following = 0;
-  for (std::size_t i = text.size(); i-- > 0 && following < 4;) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    if ((byte & 0xC0U) == 0x80) {
-      ++following;
-      continue;
-    }
-    const std::size_t wanted = byte >= 0xF0 ? 3 : byte >= 0xE0 ? 2 : byte >= 0xC0 ? 1 : 0;
-    return wanted > following ? wanted - following : 0;
-  }
-  return 0;
 }
 
 bool is_ascii_punctuation(std::string_view text) {
@@ -59,8 +40,9 @@ std::vector<WordTokens> split_words(std::span<const std::int32_t> tokens, const 
   std::size_t begin = 0;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     text += tokenizer.token_bytes(tokens[i]);
-    if (missing_bytes(text) != 0 && i + 1 < tokens.size()) continue;
-    pieces.push_back({std::move(text), begin, i + 1});
+    if (unfinished_utf8_length(text) != 0 && i + 1 < tokens.size()) continue;
+    WordTokens& piece = pieces.emplace_back(WordTokens{{}, begin, i + 1});
+    append_as_utf8(piece.text, text);
     text.clear();
     begin = i + 1;
   }

@@ -38,6 +38,10 @@ std::size_t next_character(std::string_view text, std::size_t position, bool& is
 
 }  // namespace
 
+std::size_t num_characters(std::string_view text) {
+  return text.size() - static_cast<std::size_t>(std::count_if(text.begin(), text.end(), is_continuation_byte));
+}
+
 bool is_ascii(std::string_view text) { return ascii_length(text, 0) == text.size(); }
 
 std::size_t valid_utf8_length(std::string_view text) {

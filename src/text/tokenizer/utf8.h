@@ -8,6 +8,9 @@
 
 namespace pajamas {
 
+/// Whether the byte continues a character that began before it.
+inline bool is_continuation_byte(char byte) { return (static_cast<std::uint8_t>(byte) & 0xC0) == 0x80; }
+
 /// Bytes of the character that begins with `lead`.
 inline std::size_t utf8_length(char lead) {
   const auto byte = static_cast<std::uint8_t>(lead);
@@ -39,10 +42,12 @@ inline char32_t next_code_point(std::string_view text, std::size_t& position) {
 /// Begin of the character before `position`, which is not 0.
 inline std::size_t previous_character(std::string_view text, std::size_t position) {
   do --position;
-  while (position > 0 && (static_cast<std::uint8_t>(text[position]) & 0xC0) == 0x80);
+  while (position > 0 && is_continuation_byte(text[position]));
   return position;
 }
 
+/// Number of characters of `text`, which need not be valid: bytes that continue none count as part of one.
+std::size_t num_characters(std::string_view text);
 /// Number of leading bytes that are valid UTF-8 (whole characters).
 std::size_t valid_utf8_length(std::string_view text);
 /// Number of bytes at the end of `text` that begin a character without finishing it, yet may become one: 0 to 3.
