@@ -96,7 +96,7 @@ GgmlCheckpoint GgmlCheckpoint::parse(std::span<const std::byte> bytes, std::shar
     }
     const std::string name(cursor.text(static_cast<std::uint64_t>(name_bytes), "a tensor's name"));
     const auto fail = [&](const std::string& message) { cursor.fail("tensor '" + name + "' " + message); };
-    // Each extent and the product of those before it stay below 2^24 and 2^48: no product of the next two overflows.
+    // An extent stays below 2^24, and the rows before it below the bytes of a file: their product does not overflow.
     std::uint64_t num_rows = 1;
     for (std::size_t axis = 0; axis < extents.size(); ++axis) {
       if (extents[axis] < 1 || extents[axis] > kMaxSize) fail("has an extent of " + std::to_string(extents[axis]));
@@ -122,6 +122,7 @@ GgmlCheckpoint GgmlCheckpoint::parse(std::span<const std::byte> bytes, std::shar
            std::to_string(traits->block_elements));
     }
     const std::uint64_t row_bytes = row_bytes_of(traits->type, extents.back());
+    if (num_rows > UINT64_MAX / row_bytes) fail("is larger than any file");
     tensor.bytes = cursor.take(num_rows * row_bytes, "tensor '" + name + "'");
     tensor.owner = owner;
     if (!checkpoint.tensors_.emplace(name, std::move(tensor)).second) fail("is there twice");

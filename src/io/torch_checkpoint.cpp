@@ -19,8 +19,8 @@ using Kind = PickleValue::Kind;
 using Entries = std::map<std::string, std::span<const std::byte>>;
 
 constexpr int kMaxDepth = 16;
-/// A storage as large as memory, seen by small strides through large ones, must not take more of it.
-constexpr std::int64_t kMaxExtent = std::int64_t{1} << 40;
+/// Longer steps would only serve to make sums overflow.
+constexpr std::int64_t kMaxStride = std::int64_t{1} << 40;
 
 DType dtype_of_storage(const std::string& type) {
   if (type == "FloatStorage") return DType::kFloat32;
@@ -104,23 +104,25 @@ class CheckpointReader {
     tensor.shape = Shape(value.sizes);
     const auto element_bytes = static_cast<std::size_t>(bits_of(tensor.dtype)) / 8;
     const auto num_stored = static_cast<std::int64_t>(entry->second.size() / element_bytes);
-    // The furthest element, every step of which stays small enough to add.
+    const auto reaches_past = [&] {
+      fail("tensor '" + name + "' " + tensor.shape.to_string() + " reaches past its storage of " +
+           std::to_string(num_stored) + " elements");
+    };
+    // The furthest element; no step to it leaves the storage, so that no product or sum overflows.
     std::int64_t last = value.integer, num_elements = 1;
+    const bool is_in_range =
+        last >= 0 && std::ranges::all_of(value.sizes, [](std::int64_t size) { return size >= 1; }) &&
+        std::ranges::all_of(value.strides, [](std::int64_t stride) { return stride >= 0 && stride <= kMaxStride; });
+    if (!is_in_range) {
+      fail("tensor '" + name + "' " + tensor.shape.to_string() + " has extents, strides or a begin out of range");
+    }
+    if (last >= num_stored) reaches_past();
     for (std::size_t axis = 0; axis < value.sizes.size(); ++axis) {
       const std::int64_t size = value.sizes[axis], stride = value.strides[axis];
-      if (size < 1 || size > kMaxExtent || stride < 0 || stride > kMaxExtent || last < 0 || last > kMaxExtent) {
-        fail("tensor '" + name + "' " + tensor.shape.to_string() + " has extents or strides out of range");
-      }
-      if (size > num_stored || (size > 1 && stride > num_stored)) {
-        fail("tensor '" + name + "' " + tensor.shape.to_string() + " reaches past its storage");
-      }
+      if (stride > 0 && size - 1 > (num_stored - 1 - last) / stride) reaches_past();
       last += (size - 1) * stride;
       if (num_elements > num_stored / size) fail("tensor '" + name + "' has more elements than its storage");
       num_elements *= size;
-    }
-    if (value.integer < 0 || last >= num_stored) {
-      fail("tensor '" + name + "' " + tensor.shape.to_string() + " reaches past its storage of " +
-           std::to_string(num_stored) + " elements");
     }
     if (is_dense(value)) {
       tensor.bytes = entry->second.subspan(static_cast<std::size_t>(value.integer) * element_bytes,

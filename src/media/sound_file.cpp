@@ -48,7 +48,9 @@ struct Memory {
   static sf_count_t seek(sf_count_t offset, int whence, void* self) {
     Memory& memory = of(self);
     const sf_count_t base = whence == SEEK_CUR ? memory.position : whence == SEEK_END ? size(self) : 0;
-    memory.position = std::clamp<sf_count_t>(base + offset, 0, size(self));
+    // A damaged file may ask for places past counting.
+    const sf_count_t step = std::clamp<sf_count_t>(offset, -size(self), size(self));
+    memory.position = std::clamp<sf_count_t>(base + step, 0, size(self));
     return memory.position;
   }
   static sf_count_t read(void* target, sf_count_t count, void* self) {
