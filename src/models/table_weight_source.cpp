@@ -12,15 +12,6 @@
 namespace pajamas {
 namespace {
 
-std::optional<GgmlType> plain_type_of(DType dtype) {
-  switch (dtype) {
-    case DType::kFloat32: return GgmlType::kF32;
-    case DType::kFloat16: return GgmlType::kF16;
-    case DType::kBfloat16: return GgmlType::kBF16;
-    default: return std::nullopt;
-  }
-}
-
 std::optional<GgmlType> type_of(const CheckpointTensor& tensor) {
   return tensor.block_type ? tensor.block_type : plain_type_of(tensor.dtype);
 }

@@ -8,16 +8,6 @@
 namespace pajamas {
 namespace {
 
-/// The plain arrays that can be read as float32, as the block types that stand for them.
-std::optional<GgmlType> plain_type_of(DType dtype) {
-  switch (dtype) {
-    case DType::kFloat32: return GgmlType::kF32;
-    case DType::kFloat16: return GgmlType::kF16;
-    case DType::kBfloat16: return GgmlType::kBF16;
-    default: return std::nullopt;
-  }
-}
-
 class SafetensorsWeightSource : public WeightSource {
  public:
   explicit SafetensorsWeightSource(Safetensors weights) : weights_(std::move(weights)) {}
@@ -59,6 +49,15 @@ class SafetensorsWeightSource : public WeightSource {
 };
 
 }  // namespace
+
+std::optional<GgmlType> plain_type_of(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32: return GgmlType::kF32;
+    case DType::kFloat16: return GgmlType::kF16;
+    case DType::kBfloat16: return GgmlType::kBF16;
+    default: return std::nullopt;
+  }
+}
 
 std::string WeightStorage::to_string() const {
   if (block_type) return pajamas::to_string(*block_type);

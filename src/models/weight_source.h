@@ -80,6 +80,8 @@ std::shared_ptr<const WeightSource> weight_source_of(Safetensors weights);
 /// matrix at a time.
 std::shared_ptr<const WeightSource> weight_source_of(const Gguf& gguf,
                                                      const std::filesystem::path& scratch_directory = {});
+/// The type of blocks that stands for a plain array which can be read as float32; nothing for other arrays.
+std::optional<GgmlType> plain_type_of(DType dtype);
 /// By what `path` is: a folder with safetensors, a .safetensors file or a GGUF file. Throws as these.
 std::shared_ptr<const WeightSource> open_weight_source(const std::filesystem::path& path,
                                                        const std::filesystem::path& scratch_directory = {});

@@ -151,8 +151,7 @@ std::vector<DetectionResult> DetectionRunner::detect_encoded(std::span<const std
     try {
       images.push_back(decode_image(file));
     } catch (const Error& error) {
-      if (files.size() == 1) throw;
-      throw error.with_context("picture " + std::to_string(images.size() + 1) + " of " + std::to_string(files.size()));
+      throw_of_picture(error, images.size(), files.size());
     }
   }
   const auto decoding = std::chrono::steady_clock::now() - start;

@@ -73,6 +73,11 @@ std::string describe_output(const std::string& name, const Shape& shape) {
   return "output '" + name + "' " + shape.to_string();
 }
 
+void throw_of_picture(const Error& error, std::size_t index, std::size_t count) {
+  if (count == 1) throw error;
+  throw error.with_context("picture " + std::to_string(index + 1) + " of " + std::to_string(count));
+}
+
 std::size_t max_batch_of(const Bundle& bundle, const std::string& input) {
   const BuildPlan plan = plan_of(bundle);
   const ShapeProfile* profile = find_profile(plan.profiles, input);
@@ -130,7 +135,7 @@ void ImageSession::prepare(std::span<const Image> images, ImageGroup& group) {
       group.placements.push_back(placement);
     } catch (const Error& error) {
       if (images.size() == 1) throw;
-      throw error.with_context("picture " + std::to_string(index + 1) + " of " + std::to_string(images.size()));
+      throw_of_picture(error, index, images.size());
     }
     ++group.count;
   }

@@ -13,6 +13,7 @@
 
 #include "engine/target.h"
 #include "pajamas/detection.h"
+#include "pajamas/error.h"
 #include "pajamas/image.h"
 #include "tasks/image_pipeline.h"
 
@@ -73,6 +74,9 @@ std::optional<Shape> probe_shape(const TensorInfo& output);
 
 /// The largest batch that the bundle's plan allows for `input`; 0 when the plan does not limit it.
 std::size_t max_batch_of(const Bundle& bundle, const std::string& input);
+
+/// Throws the error again; of one of several pictures, named by its place among `count`.
+[[noreturn]] void throw_of_picture(const Error& error, std::size_t index, std::size_t count);
 
 /// "output 'output0' [1, 84, 8400]" of an engine, for messages.
 std::string describe_output(const std::string& name, const Shape& shape);

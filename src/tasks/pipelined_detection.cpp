@@ -25,11 +25,6 @@ std::optional<BoxRows> rows_of(DetectionHead head) {
 
 Image decoded(const GivenPicture& picture) { return decode_image(std::get<std::span<const std::byte>>(picture)); }
 
-[[noreturn]] void throw_of_picture(const Error& error, std::size_t index, std::size_t count) {
-  if (count == 1) throw error;
-  throw error.with_context("picture " + std::to_string(index + 1) + " of " + std::to_string(count));
-}
-
 }  // namespace
 
 PipelineRequestOrReason pipeline_request(const DetectionFacts& facts, const ResolvedDetectorOptions& options,

@@ -15,6 +15,7 @@
 #include "io/onnx_writer.h"
 #include "io/safetensors.h"
 #include "models/model_definition.h"
+#include "support/exact_engine.h"
 #include "support/temporary_folder.h"
 #include "targets/registry.h"
 #include "toolchain/build.h"
@@ -151,20 +152,8 @@ struct Sequence {
 /// An engine of a language model with its session and cache.
 class Runner {
  public:
-  Runner(const Target& target, const Model& model, const fs::path& folder) {
-    BuildPlan plan;
-    plan.target = std::string(target.name());
-    plan.precision = Precision::kFp32;
-    plan.num_threads = 1;
-    plan = target.resolve(plan);
-    const LoweredModel lowered = lower(model, target, plan, {});
-    EXPECT_TRUE(target.supports(lowered.model, plan)) << target.supports(lowered.model, plan).reason;
-    const CompiledPart part = target.compile({lowered.model, plan, "model", folder, {}});
-    const auto open = [&](const CompiledFile& file) { return MappedFile::open(folder / file.name); };
-    SessionOptions options;
-    options.num_threads = 1;
-    options.is_exact_fp32 = true;
-    engine_ = target.load({folder, "model", part.files, open, part.facts, plan, options});
+  Runner(const Target& target, const Model& model, const fs::path& folder)
+      : engine_(test::exact_engine(target, model, "model", folder)) {
     session_ = engine_->new_session();
     cache_ = engine_->new_kv_cache(8);
     session_->set_kv_cache(cache_);

@@ -22,6 +22,7 @@
 #include "models/model_definition.h"
 #include "models/whisper/whisper_facts.h"
 #include "models/whisper/whisper_tokenizer.h"
+#include "support/exact_engine.h"
 #include "support/temporary_folder.h"
 #include "targets/registry.h"
 #include "toolchain/build.h"
@@ -88,20 +89,8 @@ std::vector<std::int64_t> golden_ids(const Tensor& ids, std::int64_t chunk, std:
 /// One part as a target runs it, in float32.
 class Runner {
  public:
-  Runner(const Target& target, const Model& model, const std::string& part) {
-    BuildPlan plan;
-    plan.target = std::string(target.name());
-    plan.precision = Precision::kFp32;
-    plan.num_threads = 1;
-    plan = target.resolve(plan);
-    const LoweredModel lowered = lower(model, target, plan, {});
-    EXPECT_TRUE(target.supports(lowered.model, plan)) << target.supports(lowered.model, plan).reason;
-    const CompiledPart compiled = target.compile({lowered.model, plan, part, folder_.path(), {}});
-    const auto open = [&](const CompiledFile& file) { return MappedFile::open(folder_.path() / file.name); };
-    SessionOptions options;
-    options.num_threads = 1;
-    options.is_exact_fp32 = true;
-    engine_ = target.load({folder_.path(), part, compiled.files, open, compiled.facts, plan, options});
+  Runner(const Target& target, const Model& model, const std::string& part)
+      : engine_(test::exact_engine(target, model, part, folder_.path())) {
     session_ = engine_->new_session();
     if (engine_->kv_cache_layout() != nullptr) {
       cache_ = engine_->new_kv_cache(32);

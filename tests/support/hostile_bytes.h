@@ -17,6 +17,12 @@
 
 namespace pajamas::test {
 
+/// The bytes of a number as they lie in little-endian files.
+template <typename T>
+std::string packed(T value) {
+  return {reinterpret_cast<const char*>(&value), sizeof(value)};
+}
+
 using ParseBytes = std::function<void(std::span<const std::byte>, std::shared_ptr<const void>)>;
 
 /// Copies of the exact size, so that AddressSanitizer sees a read past the end.

@@ -39,10 +39,12 @@ struct WhisperCheckpoint {
   std::string format;  ///< "huggingface", "ctranslate2", ...
 };
 
-nlohmann::json read_object(const fs::path& path) {
-  nlohmann::json json = parse_json(read_file(path, kMaxSettingsBytes), path.string());
-  if (!json.is_object()) throw Error(ErrorKind::kBadInput, "is no JSON object", path.string());
-  return json;
+/// What `read` finds in a file of settings; none where the file is not there.
+WhisperSettings settings_of(const fs::path& path, WhisperSettings (*read)(const JsonReader&)) {
+  if (!is_file(path)) return {};
+  const nlohmann::json json = parse_json(read_file(path, kMaxSettingsBytes), path.string());
+  if (!json.is_object()) throw Error(ErrorKind::kBadInput, "is no JSON object", path.string(), "fetch the file again");
+  return read(JsonReader(json, path.string()));
 }
 
 WhisperCheckpoint read_hugging_face(const fs::path& folder, const nlohmann::json& json, const ImportHints& hints) {
@@ -52,11 +54,7 @@ WhisperCheckpoint read_hugging_face(const fs::path& folder, const nlohmann::json
   require_architecture(config, {"WhisperForConditionalGeneration"});
   checkpoint.config = read_whisper_config(config);
   checkpoint.weights = open_weight_source(folder, hints.scratch_directory);
-  const fs::path settings = folder / "generation_config.json";
-  if (is_file(settings)) {
-    const nlohmann::json object = read_object(settings);
-    checkpoint.settings = read_generation_settings(JsonReader(object, settings.string()));
-  }
+  checkpoint.settings = settings_of(folder / "generation_config.json", read_generation_settings);
   checkpoint.tokenizer = find_whisper_tokenizer(folder, checkpoint.config.vocab_size, hints);
   return checkpoint;
 }
@@ -68,11 +66,7 @@ WhisperCheckpoint read_ctranslate2(const fs::path& folder, const ImportHints& hi
   checkpoint.weights = whisper_weights_of(model);
   checkpoint.config =
       whisper_config_of(*checkpoint.weights, model.integer("encoder/num_heads"), model.integer("decoder/num_heads"));
-  const fs::path settings = folder / "config.json";
-  if (is_file(settings)) {
-    const nlohmann::json object = read_object(settings);
-    checkpoint.settings = read_ctranslate2_settings(JsonReader(object, settings.string()));
-  }
+  checkpoint.settings = settings_of(folder / "config.json", read_ctranslate2_settings);
   checkpoint.tokenizer = find_whisper_tokenizer(folder, checkpoint.config.vocab_size, hints);
   return checkpoint;
 }

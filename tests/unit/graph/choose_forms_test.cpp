@@ -10,25 +10,19 @@
 #include "graph/checker.h"
 #include "graph/interpreter.h"
 #include "pajamas/error.h"
+#include "support/random_tensor.h"
 #include "support/relative_difference.h"
 
 namespace pajamas {
 namespace {
 
+using test::random_tensor;
 using test::relative_difference;
 using testing::IsEmpty;
 using testing::Key;
 using testing::UnorderedElementsAre;
 
 constexpr std::int64_t kHidden = 128, kNumTokens = 24;
-
-Tensor random_tensor(Shape shape, float deviation, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, deviation);
-  Tensor tensor(DType::kFloat32, std::move(shape));
-  for (float& value : tensor.mutable_as<float>()) value = normal(random);
-  return tensor;
-}
 
 /// Values that lie on a grid of 16 steps by groups, as a file in 4 bits has them.
 Tensor on_a_grid(Shape shape, unsigned seed) {

@@ -12,25 +12,19 @@
 #include "graph/checker.h"
 #include "graph/interpreter.h"
 #include "pajamas/error.h"
+#include "support/random_tensor.h"
 #include "support/relative_difference.h"
 #include "tensor/half.h"
 
 namespace pajamas {
 namespace {
 
+using test::random_tensor;
 using test::relative_difference;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr std::int64_t kHidden = 128, kWide = 256, kNumTokens = 40;
-
-Tensor random_tensor(Shape shape, float deviation, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, deviation);
-  Tensor tensor(DType::kFloat32, std::move(shape));
-  for (float& value : tensor.mutable_as<float>()) value = normal(random);
-  return tensor;
-}
 
 /// A norm whose weight makes four channels loud, as trained models have them.
 Tensor loud_norm() {

@@ -18,12 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::error_of;
+using test::packed;
 using testing::HasSubstr;
-
-template <typename T>
-std::string packed(T value) {
-  return {reinterpret_cast<const char*>(&value), sizeof(value)};
-}
 
 std::string text(const std::string& value) {
   return packed<std::uint16_t>(static_cast<std::uint16_t>(value.size() + 1)) + value + '\0';

@@ -15,12 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using test::error_of;
+using test::packed;
 using testing::HasSubstr;
-
-template <typename T>
-std::string packed(T value) {
-  return {reinterpret_cast<const char*>(&value), sizeof(value)};
-}
 
 std::string head(std::int32_t vocab_size = 5, std::int32_t num_tokens = 1) {
   std::string bytes = "lmgg" + packed(vocab_size);

@@ -12,11 +12,13 @@
 
 #include "pajamas/error.h"
 #include "support/gguf_writer.h"
+#include "support/hostile_bytes.h"
 #include "support/temporary_folder.h"
 
 namespace pajamas {
 namespace {
 
+using test::error_of;
 using test::GgufWriter;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -24,16 +26,6 @@ using testing::HasSubstr;
 Gguf parse_bytes(const std::string& bytes) {
   auto owner = std::make_shared<const std::string>(bytes);
   return Gguf::parse(std::as_bytes(std::span(*owner)), owner, "test.gguf");
-}
-
-std::string message_of(const std::function<void()>& call, ErrorKind* kind = nullptr) {
-  try {
-    call();
-  } catch (const Error& error) {
-    if (kind != nullptr) *kind = error.kind();
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(Gguf, ReadsEveryMetadataType) {
@@ -78,16 +70,15 @@ TEST(Gguf, NamesKeyAndTypesOfAWrongRequest) {
   writer.text("name", "x").uint64("huge", UINT64_MAX).texts("texts", {"a"}).float32("f", 1);
   writer.array("hugest", 10, 1, GgufWriter::packed(UINT64_MAX));
   const Gguf file = parse_bytes(writer.bytes());
-  EXPECT_THAT(message_of([&] { file.find_int("name"); }),
-              HasSubstr("key 'name' is of type string, must be an integer"));
-  EXPECT_THAT(message_of([&] { file.find_ints("texts"); }), HasSubstr("is of type array of string"));
-  EXPECT_THAT(message_of([&] { file.find_string("texts"); }), HasSubstr("must be string"));
-  EXPECT_THAT(message_of([&] { file.find_int("huge"); }), HasSubstr("past 2^63"));
-  EXPECT_THAT(message_of([&] { file.find_ints("hugest"); }), HasSubstr("past 2^63"));
-  EXPECT_THAT(message_of([&] { file.find_bool("f"); }), HasSubstr("must be bool"));
-  EXPECT_THAT(message_of([&] { file.find_float("name"); }), HasSubstr("must be a number"));
-  EXPECT_THAT(message_of([&] { file.integer("absent"); }), HasSubstr("has no key 'absent'"));
-  EXPECT_THAT(message_of([&] { file.tensor("t"); }), HasSubstr("no tensor 't'"));
+  EXPECT_THAT(error_of([&] { file.find_int("name"); }), HasSubstr("key 'name' is of type string, must be an integer"));
+  EXPECT_THAT(error_of([&] { file.find_ints("texts"); }), HasSubstr("is of type array of string"));
+  EXPECT_THAT(error_of([&] { file.find_string("texts"); }), HasSubstr("must be string"));
+  EXPECT_THAT(error_of([&] { file.find_int("huge"); }), HasSubstr("past 2^63"));
+  EXPECT_THAT(error_of([&] { file.find_ints("hugest"); }), HasSubstr("past 2^63"));
+  EXPECT_THAT(error_of([&] { file.find_bool("f"); }), HasSubstr("must be bool"));
+  EXPECT_THAT(error_of([&] { file.find_float("name"); }), HasSubstr("must be a number"));
+  EXPECT_THAT(error_of([&] { file.integer("absent"); }), HasSubstr("has no key 'absent'"));
+  EXPECT_THAT(error_of([&] { file.tensor("t"); }), HasSubstr("no tensor 't'"));
 }
 
 TEST(Gguf, GivesTensorsOutermostFirst) {
@@ -176,7 +167,7 @@ TEST(Gguf, RefusesFilesThatLie) {
       {with([&](auto& w) { w.raw_tensor("t", 0, std::vector<std::uint64_t>(9, 1), 0, eight); }), "9 dimensions"},
   };
   for (const auto& [bytes, message] : cases) {
-    EXPECT_THAT(message_of([&] { parse_bytes(bytes); }), HasSubstr(message));
+    EXPECT_THAT(error_of([&] { parse_bytes(bytes); }), HasSubstr(message));
   }
 }
 
@@ -187,7 +178,7 @@ TEST(Gguf, RefusesEveryTruncation) {
   const std::string whole = writer.bytes();
   EXPECT_EQ(parse_bytes(whole).tensors().size(), 2u);
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    EXPECT_NE(message_of([&] { parse_bytes(whole.substr(0, size)); }), "no error") << size;
+    EXPECT_NE(error_of([&] { parse_bytes(whole.substr(0, size)); }), "no error") << size;
   }
 }
 
@@ -196,7 +187,7 @@ TEST(Gguf, KeepsTypesThatCannotBeReadUntilTheyAreAskedFor) {
   writer.tensor("t", GgmlType::kIQ4_XS, {256}, std::string(136, 'q'));
   const Gguf file = parse_bytes(writer.bytes());
   std::vector<float> out(256);
-  EXPECT_THAT(message_of([&] { dequantize_blocks(file.tensor("t").type, file.tensor("t").bytes, out); }),
+  EXPECT_THAT(error_of([&] { dequantize_blocks(file.tensor("t").type, file.tensor("t").bytes, out); }),
               HasSubstr("type IQ4_XS are not read; those that are: F32, F16, BF16, Q8_0, Q4_0"));
 }
 
@@ -230,14 +221,14 @@ TEST_F(GgufSplits, AreJoinedFromAnyOfThem) {
 
 TEST_F(GgufSplits, ThatDoNotFitAreRefused) {
   const auto first = write("m-00001-of-00002.gguf", split(0, 2).floats("a", {1}, {1}));
-  EXPECT_THAT(message_of([&] { Gguf::read(first); }), HasSubstr("m-00002-of-00002.gguf"));
+  EXPECT_THAT(error_of([&] { Gguf::read(first); }), HasSubstr("m-00002-of-00002.gguf"));
   write("m-00002-of-00002.gguf", split(1, 2).floats("a", {1}, {2}));
-  EXPECT_THAT(message_of([&] { Gguf::read(first); }), HasSubstr("tensor 'a' is in two splits"));
+  EXPECT_THAT(error_of([&] { Gguf::read(first); }), HasSubstr("tensor 'a' is in two splits"));
   write("m-00002-of-00002.gguf", split(0, 2).floats("b", {1}, {2}));
-  EXPECT_THAT(message_of([&] { Gguf::read(first); }), HasSubstr("says that it is split 1 of 2, unlike its name"));
+  EXPECT_THAT(error_of([&] { Gguf::read(first); }), HasSubstr("says that it is split 1 of 2, unlike its name"));
   write("m-00002-of-00002.gguf", split(1, 2));
-  EXPECT_THAT(message_of([&] { Gguf::read(first); }), HasSubstr("the splits hold 1 tensors"));
-  EXPECT_THAT(message_of([&] { Gguf::read(write("model.gguf", split(0, 2))); }),
+  EXPECT_THAT(error_of([&] { Gguf::read(first); }), HasSubstr("the splits hold 1 tensors"));
+  EXPECT_THAT(error_of([&] { Gguf::read(write("model.gguf", split(0, 2))); }),
               HasSubstr("its name does not say which"));
 }
 

@@ -13,11 +13,13 @@
 #include "base/files.h"
 #include "pajamas/error.h"
 #include "support/gguf_writer.h"
+#include "support/hostile_bytes.h"
 #include "support/temporary_folder.h"
 
 namespace pajamas {
 namespace {
 
+using test::error_of;
 using test::GgufWriter;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -25,15 +27,6 @@ using testing::HasSubstr;
 Gguf parse_bytes(const std::string& bytes) {
   auto owner = std::make_shared<const std::string>(bytes);
   return Gguf::parse(std::as_bytes(std::span(*owner)), owner, "test.gguf");
-}
-
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 std::vector<float> counted(std::size_t count, float first = 0) {
@@ -104,9 +97,9 @@ TEST(WeightSource, UndoesWhatTheConversionDidToLlama) {
   EXPECT_THAT(source->tensor(layer + "q_proj.bias").as<float>(), testing::ElementsAreArray(bias));
   EXPECT_EQ(source->storage_of(layer + "q_proj.weight").to_string(), "float32");
   source->release(layer + "v_proj.weight");
-  EXPECT_THAT(message_of([&] { source->blocks(layer + "q_proj.weight"); }), HasSubstr("cannot be kept in blocks"));
-  EXPECT_THAT(message_of([&] { source->shape_of("nothing"); }), HasSubstr("no tensor 'nothing'"));
-  EXPECT_THAT(message_of([&] { source->read_rows_f32(layer + "q_proj.weight", 31, 2, two); }), HasSubstr("rows 31"));
+  EXPECT_THAT(error_of([&] { source->blocks(layer + "q_proj.weight"); }), HasSubstr("cannot be kept in blocks"));
+  EXPECT_THAT(error_of([&] { source->shape_of("nothing"); }), HasSubstr("no tensor 'nothing'"));
+  EXPECT_THAT(error_of([&] { source->read_rows_f32(layer + "q_proj.weight", 31, 2, two); }), HasSubstr("rows 31"));
 
   const auto config = huggingface_config_of(parse_bytes(writer.bytes()));
   EXPECT_EQ(config["model_type"], "llama");
@@ -149,7 +142,7 @@ TEST(WeightSource, KeepsBlocksWithoutLossInTheirRightOrder) {
     std::vector<float> other(32 * 32);
     dequantize_rows(source->blocks("model.layers.0.self_attn.o_proj.weight"), 0, 32, other);
     EXPECT_EQ(other[5 * 32], 5);
-    EXPECT_THAT(message_of([&] { source->tensor(name); }), HasSubstr("in blocks of Q8_0"));
+    EXPECT_THAT(error_of([&] { source->tensor(name); }), HasSubstr("in blocks of Q8_0"));
   }
 }
 
@@ -225,7 +218,7 @@ TEST(WeightSource, RefusesWhatContradictsItself) {
   const auto config_of = [](const std::function<void(GgufWriter&)>& change, const std::string& architecture = "llama") {
     GgufWriter writer = metadata(architecture);
     change(writer);
-    return message_of([&] {
+    return error_of([&] {
       const Gguf file = parse_bytes(writer.bytes());
       huggingface_config_of(file);
       weight_source_of(file);
@@ -298,8 +291,8 @@ TEST(WeightSource, RefusesWhatContradictsItself) {
 
   GgufWriter empty;
   empty.text("general.architecture", "llama");
-  EXPECT_THAT(message_of([&] { huggingface_config_of(parse_bytes(empty.bytes())); }), HasSubstr("has no key 'llama."));
-  EXPECT_THAT(message_of([&] { huggingface_config_of(parse_bytes(GgufWriter().bytes())); }),
+  EXPECT_THAT(error_of([&] { huggingface_config_of(parse_bytes(empty.bytes())); }), HasSubstr("has no key 'llama."));
+  EXPECT_THAT(error_of([&] { huggingface_config_of(parse_bytes(GgufWriter().bytes())); }),
               HasSubstr("has no key 'general.architecture'"));
 }
 
@@ -322,10 +315,10 @@ TEST(WeightSource, ReadsSafetensorsFromFoldersAndFiles) {
     EXPECT_EQ(source->storage_of("m").to_string(), "bfloat16");
     source->release("m");
     EXPECT_THAT(all_of(*source, "m"), ElementsAre(1, 2, -1, 3, 0.5F, 0));
-    EXPECT_THAT(message_of([&] { all_of(*source, "i"); }), HasSubstr("stored as int32"));
-    EXPECT_THAT(message_of([&] { source->blocks("m"); }), HasSubstr("not in blocks"));
+    EXPECT_THAT(error_of([&] { all_of(*source, "i"); }), HasSubstr("stored as int32"));
+    EXPECT_THAT(error_of([&] { source->blocks("m"); }), HasSubstr("not in blocks"));
   }
-  EXPECT_THAT(message_of([&] { open_weight_source(folder.path() / "missing"); }), HasSubstr("missing"));
+  EXPECT_THAT(error_of([&] { open_weight_source(folder.path() / "missing"); }), HasSubstr("missing"));
 }
 
 /// Published files: the tensors and the configuration were compared with transformers' own reading of them, bit for
