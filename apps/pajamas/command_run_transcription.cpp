@@ -36,6 +36,11 @@ fs::path output_path(const TranscriptionRunOptions& options, const fs::path& fil
   return options.output / fs::path(name).replace_extension(options.format);
 }
 
+std::optional<RawAudio> raw_audio_of(const TranscriptionRunOptions& options) {
+  if (options.raw_audio.empty()) return std::nullopt;
+  return parse_raw_audio(options.raw_audio);
+}
+
 void check_output(const TranscriptionRunOptions& options) {
   if (options.files.empty()) {
     throw Error(ErrorKind::kUsage, "no audio was given", {}, "name one or more files, or - for standard input");
@@ -101,6 +106,7 @@ class FileRun {
         context_(context),
         transcriber_(transcriber),
         format_(parse_transcript_format(options.format)),
+        raw_audio_(raw_audio_of(options)),
         partial_(::isatty(STDERR_FILENO) != 0) {}
 
   /// The transcript; whatever was not written yet stays in it. An error leaves what was transcribed before it.
@@ -139,7 +145,7 @@ class FileRun {
 
  private:
   Transcript transcribe(const fs::path& file) {
-    AudioReader reader(file, {.cancel = context_.cancel});
+    AudioReader reader(file, {.raw = raw_audio_, .cancel = context_.cancel});
     const double total_s = reader.num_samples() ? static_cast<double>(*reader.num_samples()) / 16000.0 : 0.0;
     // A line that is redrawn would mix with text that appears on the same terminal.
     const Progress progress = is_to_stdout_ ? Progress{} : context_.progress();
@@ -193,6 +199,7 @@ class FileRun {
   const Context& context_;
   Transcriber& transcriber_;
   TranscriptFormat format_;
+  std::optional<RawAudio> raw_audio_;
   PartialLine partial_;
   bool is_to_stdout_ = true;
   std::string text_;
@@ -210,6 +217,8 @@ std::vector<std::string> add_transcription_options(CLI::App& app, TranscriptionR
   };
   app.add_option(named("--format"), options.format, "Transcription: txt, srt, vtt, json or tsv (default txt)")
       ->check(CLI::IsMember({"txt", "srt", "vtt", "json", "tsv"}));
+  app.add_option(named("--raw-audio"), options.raw_audio,
+                 "Transcription: the audio has no header and is ENCODING:RATE[:CHANNELS], as in s16le:16000");
   app.add_flag(named("--words"), options.has_words, "Transcription: times of words");
   app.add_option(named("--language"), options.language, "Transcription: code like en (default: found by the model)");
   app.add_flag(named("--translate"), options.is_translated, "Transcription: text in English");
@@ -228,6 +237,7 @@ std::vector<std::string> add_transcription_options(CLI::App& app, TranscriptionR
 
 int run_transcription_command(const TranscriptionRunOptions& options, Context& context) {
   check_output(options);
+  raw_audio_of(options);
   if (const auto code =
           supervise(context, {"the transcription", options.bundle.string(), std::chrono::seconds(options.time_limit_s),
                               "run `pajamas verify` on the bundle, or build it again"})) {

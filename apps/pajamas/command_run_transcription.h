@@ -16,6 +16,7 @@ struct TranscriptionRunOptions {
   std::vector<std::filesystem::path> files;
   std::string format = "txt";
   std::filesystem::path output;
+  std::string raw_audio;  ///< Of files without a header: "s16le:16000"; empty: they have one.
   bool has_words = false;
   std::string language;
   bool is_translated = false;

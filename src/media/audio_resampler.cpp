@@ -28,7 +28,7 @@ void require_rate(int rate_hz) {
   throw Error(ErrorKind::kBadInput,
               "a sample rate of " + std::to_string(rate_hz) + " Hz is not one of sound: " +
                   std::to_string(kMinSampleRateHz) + " to " + std::to_string(kMaxSampleRateHz) + " Hz are taken",
-              {}, "if the rate in the file is wrong, give the samples as raw audio with the right one");
+              {}, "if the rate in the file is wrong, give the samples as raw audio with the right one (--raw-audio)");
 }
 
 }  // namespace

@@ -91,6 +91,16 @@ TEST_F(RunTranscription, EveryFormatHoldsWhatWasSaid) {
   EXPECT_EQ(schema_violations(whole.json(), "run"), "");
 }
 
+TEST_F(RunTranscription, SamplesWithoutAHeaderAreHeard) {
+  const std::string whole = text_of(clip());
+  std::ofstream(file("samples.raw"), std::ios::binary) << whole.substr(44);  // behind the header of WAV
+  const ProgramRun raw = run({file("samples.raw"), "--raw-audio", "s16le:16000"});
+  ASSERT_EQ(raw.exit_code, 0) << raw.errors;
+  EXPECT_EQ(raw.output, run({clip()}).output);
+  EXPECT_EQ(run({file("samples.raw")}).exit_code, 4);
+  EXPECT_EQ(run({file("samples.raw"), "--raw-audio", "s16le"}).exit_code, 2);
+}
+
 TEST_F(RunTranscription, WordsLieInOrderWithinTheAudio) {
   const ProgramRun result = run({clip(), "--format", "json", "--words"});
   ASSERT_EQ(result.exit_code, 0) << result.errors;
