@@ -19,6 +19,7 @@
 #include <cstring>
 #include <thread>
 
+#include "base/descriptor.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -33,28 +34,8 @@ constexpr std::size_t kMaxErrorBytes = 16U << 10;
 constexpr int kPollMs = 20;
 constexpr milliseconds kTick{250};
 
-class Descriptor {
- public:
-  explicit Descriptor(int number = -1) : number_(number) {}
-  ~Descriptor() { reset(); }
-  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    reset(std::exchange(other.number_, -1));
-    return *this;
-  }
-  int get() const { return number_; }
-  bool is_open() const { return number_ >= 0; }
-  void reset(int number = -1) {
-    if (number_ >= 0) ::close(number_);
-    number_ = number;
-  }
-
- private:
-  int number_;
-};
-
 [[noreturn]] void fail(const std::string& what, const std::filesystem::path& program, int error) {
-  throw Error(ErrorKind::kInternal, what + ": " + std::strerror(error), program.string());
+  throw Error(ErrorKind::kInternal, what + ": " + system_reason(error), program.string());
 }
 
 struct Pipe {

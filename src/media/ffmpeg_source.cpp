@@ -11,10 +11,10 @@
 #include <cmath>
 #include <cstdio>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "base/companion_program.h"
+#include "base/descriptor.h"
 #include "media/audio_source.h"
 #include "pajamas/error.h"
 
@@ -25,8 +25,6 @@ namespace {
 constexpr int kPollMs = 100;
 /// The input as ffmpeg names it in messages, where it means nothing to a reader.
 constexpr std::string_view kInputName = "file:/proc/self/fd/0";
-
-std::string reason(int error) { return std::generic_category().message(error); }
 
 /// What ffmpeg writes to standard error, of which two things are kept.
 class MessageReader {
@@ -118,7 +116,7 @@ class FfmpegProcess final : public ByteStream {
                       "installed",
                   {}, "install it (package ffmpeg), or convert the audio to WAV or FLAC");
     }
-    throw Error(ErrorKind::kInternal, "cannot start the program '" + program + "': " + reason(error));
+    throw Error(ErrorKind::kInternal, "cannot start the program '" + program + "': " + system_reason(error));
   }
 
   std::size_t read(std::span<std::byte> bytes) override {
@@ -147,7 +145,8 @@ class FfmpegProcess final : public ByteStream {
  private:
   static void make_pipe(Descriptor& read_end, Descriptor& write_end) {
     int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) throw Error(ErrorKind::kInternal, "cannot create a pipe: " + reason(errno));
+    if (::pipe2(ends, O_CLOEXEC) != 0)
+      throw Error(ErrorKind::kInternal, "cannot create a pipe: " + system_reason(errno));
     read_end = above_standard_streams(Descriptor(ends[0]));
     write_end = above_standard_streams(Descriptor(ends[1]));
   }

@@ -14,7 +14,6 @@
 #include <cerrno>
 #include <chrono>
 #include <optional>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -40,11 +39,9 @@ constexpr std::size_t kMaxMessageBytes = 300;
 constexpr const char* kCure =
     "is it espeak-ng with its data (apt install espeak-ng), and does it know the voice (espeak-ng --voices)?";
 
-std::string reason(int error) { return std::generic_category().message(error); }
-
 [[noreturn]] void fail_to_start(const std::string& program, int error) {
   throw Error(ErrorKind::kDeviceMissing,
-              "the program that turns letters into phonemes cannot be started: " + reason(error), program,
+              "the program that turns letters into phonemes cannot be started: " + system_reason(error), program,
               "install espeak-ng (apt install espeak-ng)");
 }
 
@@ -151,7 +148,7 @@ struct Phonemizer::State {
       if (left <= 0) fail("did not answer within " + std::to_string(kAnswerLimit.count()) + " s");
       pollfd wait{output.get(), POLLIN, 0};
       const int ready = ::poll(&wait, 1, static_cast<int>(left));
-      if (ready < 0 && errno != EINTR) fail("cannot be read: " + reason(errno));
+      if (ready < 0 && errno != EINTR) fail("cannot be read: " + system_reason(errno));
       if (ready <= 0) continue;
       char buffer[4096];
       const ssize_t count = ::read(output.get(), buffer, sizeof(buffer));
