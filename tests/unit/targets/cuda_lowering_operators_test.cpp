@@ -18,7 +18,7 @@ using Attributes = NodeAttributes;
 Model model_of(const char* type, const std::vector<std::vector<std::int64_t>>& shapes,
                const std::vector<std::int64_t>& result, const Attributes& attributes, DType dtype = DType::kFloat32,
                std::size_t num_constants = 0) {
-  GraphBuilder graph("operator");
+  GraphBuilder graph("operator", 18);
   std::vector<GraphValue> inputs;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     const std::string name = "x" + std::to_string(i);
@@ -70,6 +70,27 @@ TEST(CudaLoweringOperators, transposed_convolutions_of_a_wanted_extent) {
                 1e-5);
   }
   expect_same(model_of("ConvTranspose", shapes, {1, 3, 9, 9}, {strides, {"auto_pad", std::string("VALID")}}), 1e-5);
+}
+
+TEST(CudaLoweringOperators, sums_of_products_by_letters) {
+  const auto same = [](const char* equation, const std::vector<std::vector<std::int64_t>>& shapes,
+                       const std::vector<std::int64_t>& result) {
+    SCOPED_TRACE(equation);
+    expect_same(model_of("Einsum", shapes, result, {{"equation", std::string(equation)}}), 1e-5);
+  };
+  same("ij,jk->ik", {{3, 5}, {5, 4}}, {3, 4});
+  same("bhqd,bhkd->bhqk", {{2, 3, 5, 7}, {2, 3, 4, 7}}, {2, 3, 5, 4});
+  same("bqhd,bkhd->bhqk", {{2, 5, 3, 7}, {2, 4, 3, 7}}, {2, 3, 5, 4});
+  same("i,j->ji", {{3}, {4}}, {4, 3});
+  same("bij,bj", {{2, 3, 4}, {2, 4}}, {3});
+  same("ijk->ki", {{2, 3, 4}}, {4, 2});
+  same("ab,cb->ca", {{3, 1}, {2, 1}}, {2, 3});
+}
+
+TEST(CudaLoweringOperators, normalisation_of_groups) {
+  expect_same(model_of("GroupNormalization", {{2, 6, 3, 5}, {3}, {3}}, {2, 6, 3, 5}, {{"num_groups", std::int64_t{3}}},
+                       DType::kFloat32, 2),
+              1e-4);
 }
 
 }  // namespace

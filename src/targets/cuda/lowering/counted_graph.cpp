@@ -245,6 +245,15 @@ Model CountedGraph::finish(std::vector<ValueInfo> outputs) {
   return std::move(model_);
 }
 
+void restore_constants(Model& rewritten, const Model& source) {
+  rewritten.graph.inputs = source.graph.inputs;
+  for (const Initializer& initializer : source.graph.initializers) {
+    if (rewritten.graph.find_initializer(initializer.name) == nullptr) {
+      rewritten.graph.initializers.push_back(initializer);
+    }
+  }
+}
+
 std::optional<std::vector<SliceRange>> slice_ranges(const Node& node, std::int64_t opset, const GraphFacts& facts) {
   const auto given = [&](std::size_t i) { return i < node.inputs.size() && !node.inputs[i].empty(); };
   const auto known = [&](std::size_t i) -> std::optional<std::vector<std::int64_t>> {

@@ -86,6 +86,10 @@ class CountedGraph {
   std::vector<ValueInfo> infos_;
 };
 
+/// Gives a rewritten graph the inputs and the large constants of the graph it was made of: those stay where the caller
+/// has them, in the model or in the table only.
+void restore_constants(Model& rewritten, const Model& source);
+
 /// Writes the node again for extents that are bounds. Throws Error{kUnsupported} naming it where that cannot be.
 void write_bounded(CountedGraph& graph, Node node);
 

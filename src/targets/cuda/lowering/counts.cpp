@@ -42,11 +42,17 @@ class CountFinder {
 
   /// False for a model that needs nothing of this.
   bool run() {
-    const bool has_branches = inline_branches();
+    bool is_rewritten = inline_branches();
+    for (std::size_t i = 0; i < model_.graph.nodes.size(); ++i) {
+      const Node node = model_.graph.nodes[i];
+      if (!node.is("Compress")) continue;
+      write_compress(i, node);
+      is_rewritten = true;
+    }
     for (int turn = 0; turn < kMaxCounts; ++turn) {
       facts_ = infer_facts(model_);
       const std::optional<std::size_t> open = first_open();
-      if (!open) return has_branches || !bounds_.empty();
+      if (!open) return is_rewritten || !bounds_.empty();
       resolve(*open);
     }
     throw Error(ErrorKind::kUnsupported, "more extents depend on the data than are followed");
@@ -202,7 +208,6 @@ class CountFinder {
     if (node.domain == kChoiceDomain) return resolve_choice(node);
     if (node.is("NonZero")) return resolve_non_zero(node);
     if (node.is("NonMaxSuppression")) return resolve_suppression(node);
-    if (node.is("Compress")) return resolve_compress(index, node);
     if (node.is("TopK")) return resolve_top_k(node);
     if (node.is("Slice")) return resolve_slice(node);
     refuse(node, "the shape of '" + node.outputs[0] + "' depends on the data");
@@ -227,7 +232,7 @@ class CountFinder {
   }
 
   /// The elements at the places that NonZero finds.
-  void resolve_compress(std::size_t index, const Node& node) {
+  void write_compress(std::size_t index, const Node& node) {
     std::vector<Node> made;
     const auto add = [&](const char* type, std::vector<std::string> inputs, std::string output) -> Node& {
       Node one;
@@ -364,13 +369,7 @@ std::optional<BoundedModel> bound_counts(const Model& model, const ConstantTable
     outputs.push_back(std::move(info));
   }
   made.model = graph.finish(std::move(outputs));
-  // Large constants as the caller has them: in the model, or in the table only.
-  made.model.graph.inputs = model.graph.inputs;
-  for (const Initializer& initializer : model.graph.initializers) {
-    if (made.model.graph.find_initializer(initializer.name) == nullptr) {
-      made.model.graph.initializers.push_back(initializer);
-    }
-  }
+  restore_constants(made.model, model);
   remove_dead_code(made.model);
   return made;
 }

@@ -10,6 +10,7 @@
 
 #include "pajamas/error.h"
 #include "targets/cuda/lowering/counts.h"
+#include "targets/cuda/lowering/expansions.h"
 #include "targets/cuda/lowering/memory_plan.h"
 #include "targets/cuda/lowering/regions.h"
 #include "targets/cuda/lowering/rewrite.h"
@@ -670,12 +671,14 @@ class Lowering {
 }  // namespace
 
 LoweredProgram lower(const Model& graph_model, const ConstantTable& constants, const LoweringOptions& options) {
-  if (std::optional<BoundedModel> bounded = bound_counts(graph_model, constants)) {
+  const std::optional<Model> expanded = expand_operators(graph_model, constants);
+  const Model& model = expanded ? *expanded : graph_model;
+  if (std::optional<BoundedModel> bounded = bound_counts(model, constants)) {
     LoweredProgram lowered = Lowering(bounded->model, constants, options).lower();
     lowered.program.output_counts = std::move(bounded->output_counts);
     return lowered;
   }
-  return Lowering(graph_model, constants, options).lower();
+  return Lowering(model, constants, options).lower();
 }
 
 Support supports_graph(const Model& graph_model) {
