@@ -25,6 +25,7 @@ const Backend& cublaslt_backend();
 const Backend& cudnn_backend();
 const Backend& plain_backend();
 const Backend& tile_backend();
+const Backend& warpgroup_backend();
 
 namespace {
 
@@ -203,7 +204,7 @@ TEST(CudaBackends, every_kernel_gives_what_the_sum_gives) {
     std::erase_if(cases, [&](const StepCase& item) { return item.name.find(wanted) == std::string::npos; });
   }
   const std::vector<const Backend*> candidates{&cublaslt_backend(), &cudnn_backend(), &tile_backend(),
-                                               &plain_backend()};
+                                               &warpgroup_backend(), &plain_backend()};
   struct Offer {
     std::vector<std::unique_ptr<StepKernel>> kernels;
     std::vector<std::string> refusals;
@@ -251,6 +252,10 @@ TEST(CudaBackends, every_kernel_gives_what_the_sum_gives) {
         }
       }
       for (const std::string& refusal : offer.refusals) row["refusals"].push_back(refusal);
+      // Our own kernels are offered for what they can compute: the GPU must take them all.
+      if (candidates[c] == &tile_backend() || candidates[c] == &warpgroup_backend()) {
+        EXPECT_TRUE(offer.refusals.empty()) << testing::PrintToString(offer.refusals);
+      }
       // The last resort is there for everything.
       if (candidates[c]->is_last_resort()) {
         EXPECT_FALSE(offer.kernels.empty()) << testing::PrintToString(offer.refusals);

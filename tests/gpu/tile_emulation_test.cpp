@@ -1,19 +1,12 @@
 // Tile kernels on the host, thread by thread (warp_emulation.h), against plain sums: their index arithmetic, fragments,
 // waits and sums over clusters are proven without a GPU. Small problems with every feature; speed and the instructions
 // themselves are a GPU's to tell (cuda_backends_test.cpp).
-#include <dlfcn.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <cstring>
-#include <fstream>
-#include <random>
-
+#include "gpu/emulated_kernel.h"
 #include "gpu/step_cases.h"
-#include "gpu/step_reference.h"
 #include "support/temporary_folder.h"
 #include "targets/cuda/backends/tile_source.h"
-#include "tensor/half.h"
 
 namespace pajamas::cuda {
 namespace {
@@ -104,41 +97,6 @@ std::vector<EmulatedCase> cases() {
   return cases;
 }
 
-ValueId output_of(const Program& program) {
-  const StepWork& work = program.steps.front().work;
-  if (const auto* conv = std::get_if<ConvStep>(&work)) return conv->y;
-  return std::get<MatMulStep>(work).y;
-}
-
-std::uint16_t bits_of_value(float value, DType dtype) {
-  return dtype == DType::kBfloat16 ? bfloat16_from_float(value) : float16_from_float(value);
-}
-float value_of_bits(std::uint16_t bits, DType dtype) {
-  return dtype == DType::kBfloat16 ? float_from_bfloat16(bits) : float_from_float16(bits);
-}
-
-using RunFunction = void (*)(void* const* arguments, bool is_late);
-
-RunFunction compile(const TileSource& source, const std::filesystem::path& stem, int splits) {
-  std::ofstream file(stem.string() + ".cpp");
-  file << source.source
-       << "extern \"C\" void run(void* const* a, bool is_late) {\n  lp::is_late = is_late;\n  lp::run({"
-       << source.grid[0] << ", " << source.grid[1] << ", " << source.grid[2] << "}, " << source.block_size << ", "
-       << splits << ", " << source.shared_bytes
-       << ", [&] { tile((const u16*)a[0], (const u16*)a[1], (const Bias*)a[2], (const u16*)a[3], (Out*)a[4]); });\n}\n";
-  file.close();
-  const std::string command = "g++ -std=c++20 -O1 -w -fPIC -shared -fno-strict-aliasing -I" PAJAMAS_SOURCE_DIR
-                              "/tests -o " +
-                              stem.string() + ".so " + stem.string() + ".cpp > " + stem.string() + ".log 2>&1";
-  if (std::system(command.c_str()) != 0) {
-    std::ifstream log(stem.string() + ".log");
-    ADD_FAILURE() << std::string(std::istreambuf_iterator<char>(log), {}).substr(0, 2000);
-    return nullptr;
-  }
-  void* library = dlopen((stem.string() + ".so").c_str(), RTLD_NOW | RTLD_LOCAL);
-  return library == nullptr ? nullptr : reinterpret_cast<RunFunction>(dlsym(library, "run"));
-}
-
 TEST(TileEmulation, every_thread_together_gives_what_the_sum_gives) {
   const test::TemporaryFolder folder;
   int number = 0;
@@ -149,62 +107,22 @@ TEST(TileEmulation, every_thread_together_gives_what_the_sum_gives) {
     ASSERT_TRUE(shape);
     const TileSource source =
         make_tile_source(program, program.steps.front(), *shape, "#include \"gpu/warp_emulation.h\"\n");
-    const RunFunction run = compile(source, folder.path() / std::to_string(number++), shape->splits);
+    const std::string text =
+        source.source + "extern \"C\" void run(void* const* a, bool is_late) {\n  lp::is_late = is_late;\n  lp::run({" +
+        std::to_string(source.grid[0]) + ", " + std::to_string(source.grid[1]) + ", " + std::to_string(source.grid[2]) +
+        "}, " + std::to_string(source.block_size) + ", " + std::to_string(shape->splits) + ", " +
+        std::to_string(source.shared_bytes) +
+        ", [&] { tile((const u16*)a[0], (const u16*)a[1], (const Bias*)a[2], (const u16*)a[3], (Out*)a[4]); });\n}\n";
+    const test::RunFunction run = test::compile_on_host(text, folder.path() / std::to_string(number++));
     ASSERT_NE(run, nullptr);
-
-    const Value& y = program.value(output_of(program));
-    std::mt19937 random(7);
-    std::vector<std::vector<float>> values(program.buffers.size());
-    std::vector<std::vector<std::uint16_t>> bits(program.buffers.size());
-    for (std::size_t i = 0; i < program.buffers.size(); ++i) {
-      const std::size_t count = program.buffers[i].size_bytes / 2;
-      for (std::size_t k = 0; k < count; ++k) {
-        bits[i].push_back(bits_of_value(std::uniform_real_distribution<float>(-1, 1)(random), y.desc.dtype));
-        values[i].push_back(value_of_bits(bits[i].back(), y.desc.dtype));
-      }
-      // Vectors want aligned beginnings, as the device's allocations have.
-      bits[i].reserve(count + 64);
-    }
-    const auto expected = test::expected_elements(program, values, 1 << 20);
-    const std::vector<std::uint16_t> poison(bits[static_cast<std::size_t>(y.buffer)].size(), 0xffff);
-    for (const bool is_late : {false, true}) {
-      std::vector<std::vector<std::uint16_t>> memory = bits;
-      memory[static_cast<std::size_t>(y.buffer)] = poison;
-      std::vector<std::unique_ptr<std::byte[]>> aligned;
-      std::vector<std::uint16_t*> begins;
-      for (const auto& buffer : memory) {
-        aligned.push_back(std::make_unique<std::byte[]>(buffer.size() * 2 + 256));
-        auto* begin = aligned.back().get();
-        begin += (256 - reinterpret_cast<std::uintptr_t>(begin) % 256) % 256;
-        std::memcpy(begin, buffer.data(), buffer.size() * 2);
-        begins.push_back(reinterpret_cast<std::uint16_t*>(begin));
-      }
+    test::expect_sums(program, [&](std::span<std::uint16_t* const> begins, bool is_late) {
       std::vector<void*> arguments;
       for (const ValueId id : source.arguments) {
         const Value& value = program.value(id);
         arguments.push_back(begins[static_cast<std::size_t>(value.buffer)] + value.offset_elements);
       }
       run(arguments.data(), is_late);
-      const std::uint16_t* out = begins[static_cast<std::size_t>(y.buffer)];
-      double difference = 0, norm = 0;
-      for (const test::ExpectedElement& element : expected) {
-        const auto actual = static_cast<double>(value_of_bits(out[element.offset], y.desc.dtype));
-        difference += (actual - element.value) * (actual - element.value);
-        norm += element.value * element.value;
-      }
-      EXPECT_LE(std::sqrt(difference / norm), y.desc.dtype == DType::kBfloat16 ? 4e-3 : 6e-4)
-          << (is_late ? "copies as late as they may be" : "copies at once");
-      std::vector<bool> is_written(poison.size(), false);
-      for (const std::int64_t offset : test::offsets_of(y)) {
-        is_written[static_cast<std::size_t>(offset)] = true;
-        EXPECT_NE(out[offset], 0xffff) << "not written: " << offset;
-      }
-      for (std::size_t i = 0; i < poison.size(); ++i) {
-        if (!is_written[i]) {
-          ASSERT_EQ(out[i], 0xffff) << "written beside the slice: " << i;
-        }
-      }
-    }
+    });
   }
 }
 

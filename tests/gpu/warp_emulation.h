@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -24,7 +25,7 @@ typedef unsigned long long u64;
 #define __global__
 #define __forceinline__ inline
 #define __restrict__ __restrict
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __cluster_dims__(x, y, z)
 #define SHARED_MEMORY(name) unsigned char* name = lp::current().block->memory.data()
 #define blockIdx (lp::current().block->index)

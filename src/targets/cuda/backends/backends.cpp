@@ -13,16 +13,18 @@
 
 namespace pajamas::cuda {
 
-const Backend& cublaslt_backend();  // cublaslt_backend.cpp
-const Backend& cudnn_backend();     // cudnn_backend.cpp
-const Backend& loop_backend();      // loop_nvrtc.cpp
-const Backend& operator_backend();  // operator_nvrtc.cpp
-const Backend& plain_backend();     // plain_nvrtc.cpp
-const Backend& tile_backend();      // tile_nvrtc.cpp
+const Backend& cublaslt_backend();   // cublaslt_backend.cpp
+const Backend& cudnn_backend();      // cudnn_backend.cpp
+const Backend& loop_backend();       // loop_nvrtc.cpp
+const Backend& operator_backend();   // operator_nvrtc.cpp
+const Backend& plain_backend();      // plain_nvrtc.cpp
+const Backend& tile_backend();       // tile_nvrtc.cpp
+const Backend& warpgroup_backend();  // warpgroup_nvrtc.cpp
 
 const std::vector<const Backend*>& backends() {
   static const std::vector<const Backend*> kBackends = {
-      &cublaslt_backend(), &cudnn_backend(), &tile_backend(), &loop_backend(), &operator_backend(), &plain_backend(),
+      &cublaslt_backend(), &cudnn_backend(),    &warpgroup_backend(), &tile_backend(),
+      &loop_backend(),     &operator_backend(), &plain_backend(),
   };
   return kBackends;
 }

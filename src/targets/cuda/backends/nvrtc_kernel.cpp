@@ -1,6 +1,7 @@
 // See nvrtc_kernel.h.
 #include "targets/cuda/backends/nvrtc_kernel.h"
 
+#include <array>
 #include <cstring>
 
 #include "targets/cuda/runtime/driver.h"
@@ -23,8 +24,10 @@ static_assert(sizeof(Head) == 44, "no padding");
 class NvrtcKernel final : public StepKernel {
  public:
   NvrtcKernel(DeviceContext& device, const Program& program, std::vector<ValueId> arguments, std::string tactic,
-              const LaunchGeometry& geometry, std::string entry, std::vector<std::byte> cubin)
+              const LaunchGeometry& geometry, std::string entry, std::vector<std::byte> cubin,
+              std::vector<MatrixBoxes> boxes)
       : program_(program),
+        boxes_(std::move(boxes)),
         arguments_(std::move(arguments)),
         tactic_(std::move(tactic)),
         geometry_(geometry),
@@ -36,14 +39,23 @@ class NvrtcKernel final : public StepKernel {
                                         static_cast<int>(geometry_.shared_bytes)),
             "asking for shared memory");
     }
+    if (!boxes_.empty() && driver().tensor_map_encode_tiled == nullptr) {
+      throw Error(ErrorKind::kUnsupported, "the driver is too old for the copy engine of this GPU", tactic_,
+                  "update it to one of CUDA 12 or later");
+    }
   }
 
   void launch(const LaunchContext& context) const override {
+    std::vector<CUtensorMap> maps(boxes_.size());
     std::vector<std::byte*> addresses(arguments_.size());
-    std::vector<void*> pointers(arguments_.size());
+    std::vector<void*> pointers;
+    for (std::size_t i = 0; i < boxes_.size(); ++i) {
+      maps[i] = tensor_map(context, boxes_[i]);
+      pointers.push_back(&maps[i]);
+    }
     for (std::size_t i = 0; i < arguments_.size(); ++i) {
       addresses[i] = context.address(program_, arguments_[i]);
-      pointers[i] = &addresses[i];
+      pointers.push_back(&addresses[i]);
     }
     CUlaunchConfig config{};
     config.gridDimX = geometry_.grid[0];
@@ -69,7 +81,7 @@ class NvrtcKernel final : public StepKernel {
     Head head;
     head.geometry = geometry_;
     head.entry_bytes = static_cast<std::uint32_t>(entry_.size());
-    head.num_arguments = static_cast<std::uint32_t>(arguments_.size());
+    head.num_arguments = static_cast<std::uint32_t>(boxes_.size() + arguments_.size());
     std::vector<std::byte> state(sizeof head + entry_.size() + cubin_.size());
     std::memcpy(state.data(), &head, sizeof head);
     std::memcpy(state.data() + sizeof head, entry_.data(), entry_.size());
@@ -78,7 +90,25 @@ class NvrtcKernel final : public StepKernel {
   }
 
  private:
+  CUtensorMap tensor_map(const LaunchContext& context, const MatrixBoxes& boxes) const {
+    const std::array<cuuint64_t, 2> extents{static_cast<cuuint64_t>(boxes.columns),
+                                            static_cast<cuuint64_t>(boxes.rows)};
+    const cuuint64_t row_bytes = static_cast<cuuint64_t>(boxes.row_stride) * 2;
+    const std::array<cuuint32_t, 2> box{static_cast<cuuint32_t>(boxes.box_columns),
+                                        static_cast<cuuint32_t>(boxes.box_rows)};
+    const std::array<cuuint32_t, 2> steps{1, 1};
+    CUtensorMap map;
+    check(driver().tensor_map_encode_tiled(
+              &map, boxes.is_bfloat ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2,
+              context.address(program_, boxes.value), extents.data(), &row_bytes, box.data(), steps.data(),
+              CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+          "describing the boxes of " + tactic_);
+    return map;
+  }
+
   const Program& program_;
+  std::vector<MatrixBoxes> boxes_;
   std::vector<ValueId> arguments_;
   std::string tactic_;
   LaunchGeometry geometry_;
@@ -92,28 +122,29 @@ class NvrtcKernel final : public StepKernel {
 std::unique_ptr<StepKernel> compile_kernel(DeviceContext& device, const Program& program,
                                            std::vector<ValueId> arguments, std::string tactic,
                                            const LaunchGeometry& geometry, const std::string& source,
-                                           const std::string& entry) {
+                                           const std::string& entry, std::vector<MatrixBoxes> boxes) {
   return std::make_unique<NvrtcKernel>(device, program, std::move(arguments), std::move(tactic), geometry, entry,
-                                       device.compile_to_cubin(source, entry));
+                                       device.compile_to_cubin(source, entry), std::move(boxes));
 }
 
 std::unique_ptr<StepKernel> restore_kernel(DeviceContext& device, const Program& program,
                                            std::vector<ValueId> arguments, std::string tactic,
-                                           std::span<const std::byte> state) {
+                                           std::span<const std::byte> state, std::vector<MatrixBoxes> boxes) {
   Head head;
   if (state.size() < sizeof head) throw Error(ErrorKind::kBadInput, "the kernel " + tactic + " is cut off");
   std::memcpy(&head, state.data(), sizeof head);
   if (head.version != kStateVersion || head.entry_bytes > state.size() - sizeof head) {
     throw Error(ErrorKind::kUnsupported, "the kernel " + tactic + " was kept by another version of this program");
   }
-  if (head.num_arguments != arguments.size()) {
+  if (head.num_arguments != boxes.size() + arguments.size()) {
     throw Error(ErrorKind::kUnsupported, "the kernel " + tactic + " was made for another step");
   }
   const auto rest = state.subspan(sizeof head);
   std::string entry(reinterpret_cast<const char*>(rest.data()), head.entry_bytes);
   const auto cubin = rest.subspan(head.entry_bytes);
   return std::make_unique<NvrtcKernel>(device, program, std::move(arguments), std::move(tactic), head.geometry,
-                                       std::move(entry), std::vector<std::byte>(cubin.begin(), cubin.end()));
+                                       std::move(entry), std::vector<std::byte>(cubin.begin(), cubin.end()),
+                                       std::move(boxes));
 }
 
 }  // namespace pajamas::cuda

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "targets/cuda/backends/matrix_boxes.h"
 #include "targets/cuda/runtime/device_context.h"
 #include "targets/cuda/runtime/step_kernel.h"
 
@@ -23,17 +24,18 @@ struct LaunchGeometry {
   std::uint32_t is_dependent_launch = 0;
 };
 
-/// Compiles `source` and loads its function `entry`, which takes the addresses of `arguments` in order. The program
-/// must outlive the kernel. Throws as DeviceContext does.
+/// Compiles `source` and loads its function `entry`, which takes a CUtensorMap for each of `boxes`, then the addresses
+/// of `arguments`, in order. The program must outlive the kernel. Throws as DeviceContext does; Error{kUnsupported}
+/// where there are boxes and the driver knows none.
 std::unique_ptr<StepKernel> compile_kernel(DeviceContext& device, const Program& program,
                                            std::vector<ValueId> arguments, std::string tactic,
                                            const LaunchGeometry& geometry, const std::string& source,
-                                           const std::string& entry);
+                                           const std::string& entry, std::vector<MatrixBoxes> boxes = {});
 
 /// The kernel again from StepKernel::state(). Throws Error{kUnsupported} when it was kept by another version or for
 /// another step, Error{kBadInput} when it is cut off.
 std::unique_ptr<StepKernel> restore_kernel(DeviceContext& device, const Program& program,
                                            std::vector<ValueId> arguments, std::string tactic,
-                                           std::span<const std::byte> state);
+                                           std::span<const std::byte> state, std::vector<MatrixBoxes> boxes = {});
 
 }  // namespace pajamas::cuda

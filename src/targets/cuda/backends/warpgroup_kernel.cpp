@@ -1,0 +1,389 @@
+// The body of every warpgroup kernel: CUDA C++ that the constants of warpgroup_source.cpp come before. A block is one
+// warpgroup that fetches and two that multiply. The first asks the copy engine (TMA) for boxes of A and B, 64 elements
+// along K deep, into kStages places of shared memory; barriers there say when a place is full and when it is free
+// again. The others multiply by wgmma straight from shared memory with float32 sums in registers, finish them (bias,
+// residual, activation) and store whole rows. The grid is as large as the device; each block takes tile after tile.
+//
+// kIsAlternating: the two warpgroups have a tile each and take turns with the tensor cores, so that one finishes its
+// sums while the other multiplies: for activations that cost something. Otherwise they share a tile, one half of its
+// rows each.
+// kCluster 2: two blocks with neighbouring rows of A fetch half of the same columns of B each, for both.
+//
+// Programmatic dependent launch: weights are constant, so their first boxes are fetched before the kernel before this
+// one has ended; wait_for_predecessor stands before everything else that touches memory.
+#include "targets/cuda/backends/warpgroup_kernel.h"
+
+namespace pajamas::cuda {
+
+const char* warpgroup_device_text() {
+  return R"cuda(
+typedef unsigned int u32;
+typedef unsigned short u16;
+typedef unsigned long long u64;
+
+struct __align__(64) TensorMap { u64 words[16]; };  // CUtensorMap
+
+__device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+__device__ __forceinline__ void prefetch(const TensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+__device__ __forceinline__ void init_barrier(u32 barrier, u32 count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
+}
+__device__ __forceinline__ void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+// Counts as the one arrival that a full place needs; the bytes complete it.
+__device__ __forceinline__ void expect_bytes(u32 barrier, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void wait_barrier(u32 barrier, u32 parity) {
+  asm volatile(
+      "{\n.reg .pred p;\nAGAIN:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra DONE;\nbra AGAIN;\nDONE:\n}"
+      ::"r"(barrier), "r"(parity) : "memory");
+}
+__device__ __forceinline__ void arrive_at(u32 barrier, u32 rank) {
+#if kCluster > 1
+  asm volatile("{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nmbarrier.arrive.shared::cluster.b64 _, [remote];\n}"
+               ::"r"(barrier), "r"(rank) : "memory");
+#else
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+#endif
+}
+__device__ __forceinline__ void load_box(u32 to, const TensorMap* map, u32 barrier, int x, int y) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"
+               ::"r"(to), "l"(map), "r"(barrier), "r"(x), "r"(y) : "memory");
+}
+// To the same place of every block of the cluster, and counted by the barrier there.
+__device__ __forceinline__ void load_box_for_all(u32 to, const TensorMap* map, u32 barrier, int x, int y) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;"
+      ::"r"(to), "l"(map), "r"(barrier), "r"(x), "r"(y), "h"((u16)((1 << kCluster) - 1)) : "memory");
+}
+__device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int pending> __device__ __forceinline__ void wait_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
+}
+// The threads of one warpgroup wait for each other.
+__device__ __forceinline__ void meet(int group) { asm volatile("bar.sync %0, 128;" ::"r"(3 + group) : "memory"); }
+__device__ __forceinline__ void wait_for_turn(int group) { asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory"); }
+__device__ __forceinline__ void give_turn(int group) { asm volatile("bar.arrive %0, 256;" ::"r"(1 + group) : "memory"); }
+__device__ __forceinline__ void wait_for_warp() { __syncwarp(); }
+__device__ __forceinline__ void wait_for_cluster() {
+#if kCluster > 1
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n" ::: "memory");
+#else
+  __syncthreads();
+#endif
+}
+// 168 registers a thread at the launch: those who fetch need few.
+__device__ __forceinline__ void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 40;"); }
+__device__ __forceinline__ void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 232;"); }
+__device__ __forceinline__ void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+__device__ __forceinline__ void start_successor() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+__device__ __forceinline__ float widen(u16 bits) {
+#if kIsBfloat
+  return __uint_as_float((u32)bits << 16);
+#else
+  float f;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
+  return f;
+#endif
+}
+__device__ __forceinline__ float widen(float value) { return value; }
+__device__ __forceinline__ u32 narrow(float low, float high) {
+  u32 both;
+#if kIsBfloat
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+#else
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+#endif
+  return both;
+}
+__device__ __forceinline__ float power_of_two(float v) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
+  return r;
+}
+__device__ __forceinline__ float reciprocal(float v) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
+  return r;
+}
+#define SHARED_MEMORY(name) extern __shared__ __align__(128) unsigned char name[]
+)cuda";
+}
+
+const char* warpgroup_kernel_text() {
+  return R"cuda(
+constexpr int kGroupRows = kSums * 64;                         // Rows of one warpgroup's tile.
+constexpr int kTileRows = kIsAlternating ? kGroupRows : 2 * kGroupRows;  // Rows of A in a stage.
+constexpr int kPieces = (kK + 63) / 64;
+constexpr int kABytes = kTileRows * 128, kBBytes = kColumns * 128, kStageBytes = kABytes + kBBytes;
+constexpr int kStagingBytes = 4 * 2048;                         // Of a warpgroup: 16 rows x 64 columns a warp.
+constexpr int kTilesM = (kM + kTileRows * kCluster - 1) / (kTileRows * kCluster);   // Rows of tiles, a cluster's together.
+constexpr int kTilesN = (kN + kColumns - 1) / kColumns;
+constexpr int kTiles = kTilesM * kTilesN;
+constexpr int kBiasPitch = (kColumns + 63) / 64 * 64;
+constexpr int kBShare = kColumns / kCluster;                    // Columns of B that one block of the cluster fetches.
+
+// A matrix in shared memory as wgmma reads it: rows of 128 bytes whose 16-byte chunks are exchanged (128-byte swizzle).
+__device__ __forceinline__ u64 descriptor(u32 address, u32 leading_bytes, u32 stride_bytes) {
+  return (u64)((address & 0x3FFFF) >> 4) | (u64)(leading_bytes >> 4) << 16 | (u64)(stride_bytes >> 4) << 32 | (u64)1 << 62;
+}
+
+// The place that is next, and the parity of the phase that its barriers are waited for.
+struct Pipe {
+  int place;
+  u32 parity;
+  __device__ __forceinline__ void next() {
+    if (++place == kStages) { place = 0; parity ^= 1; }
+  }
+  __device__ __forceinline__ void skip(int count) {
+    const int at = place + count;
+    parity ^= (at / kStages) & 1;
+    place = at % kStages;
+  }
+};
+
+__device__ __forceinline__ void fetch_b(u32 to, const TensorMap* b, u32 barrier, int k, int column_begin, u32 rank) {
+#if kIsBAlongK
+  const u32 at = to + rank * (kBShare * 128);
+  const int y = column_begin + (int)rank * kBShare;
+#if kCluster > 1
+  load_box_for_all(at, b, barrier, k, y);
+#else
+  load_box(at, b, barrier, k, y);
+#endif
+#else
+#pragma unroll
+  for (int panel = 0; panel < kBShare / 64; ++panel) {
+    const int x = column_begin + (int)rank * kBShare + panel * 64;
+    const u32 at = to + (rank * (kBShare / 64) + panel) * 8192;
+#if kCluster > 1
+    load_box_for_all(at, b, barrier, x, k);
+#else
+    load_box(at, b, barrier, x, k);
+#endif
+  }
+#endif
+}
+
+__device__ __forceinline__ void multiply_stage(float (&sums)[kSums][kColumns / 2], u32 a, u32 b, bool is_first) {
+  begin_products();
+#pragma unroll
+  for (int step = 0; step < 4; ++step) {
+#if kIsBAlongK
+    const u64 from_b = descriptor(b + step * 32, 16, 1024);
+#else
+    const u64 from_b = descriptor(b + step * 2048, 8192, 1024);
+#endif
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) {
+      multiply(sums[i], descriptor(a + i * 8192 + step * 32, 16, 1024), from_b, is_first && step == 0 ? 0 : 1);
+    }
+  }
+  commit_products();
+}
+
+// Sixteen bytes of the residual for each of the four places of a part that a lane copies; zeros outside.
+__device__ __forceinline__ void fetch_residual(uint4 (&to)[4], int row, int column, const u16* __restrict__ residual) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int r = row + i * 4 + lane / 8, c = column + lane % 8 * 8;
+    to[i] = make_uint4(0, 0, 0, 0);
+    if (r < kM && c < kN) to[i] = *(const uint4*)(residual + (long long)r * kResidualStride + c);
+  }
+}
+
+// The biases of a lane's columns in a part.
+__device__ __forceinline__ void load_pairs(float2 (&pairs)[8], const float* from, int lane) {
+#pragma unroll
+  for (int j = 0; j < 8; ++j) pairs[j] = *(const float2*)(from + j * 8 + lane % 4 * 2);
+}
+
+// Sums become outputs part by part, 16 rows x 64 columns of a warp: through shared memory, so that rows are stored whole.
+__device__ __forceinline__ void finish(float (&sums)[kSums][kColumns / 2], unsigned char* staging, const float* biases,
+                                       int row_begin, int column_begin, const u16* __restrict__ residual, u16* __restrict__ y) {
+  constexpr int kParts = (kColumns + 63) / 64;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+  unsigned char* own = staging + warp * 2048;
+  const int row = row_begin + warp * 16;
+  const int place = lane / 4 * 128 + lane % 4 * 4;                // Of a lane's numbers in its warp's part.
+#if kHasBias
+  float2 pairs[8];
+  load_pairs(pairs, biases, lane);
+#endif
+#if kHasResidual
+  uint4 ahead[4];
+  fetch_residual(ahead, row, column_begin, residual);
+#endif
+#pragma unroll
+  for (int q = 0; q < kSums * kParts; ++q) {
+    const int i = q / kParts, part = q % kParts;
+#if kHasResidual
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int r = k * 4 + lane / 8, chunk = lane % 8;
+      *(uint4*)(own + r * 128 + ((chunk ^ (r & 7)) << 4)) = ahead[k];
+    }
+    if (q + 1 < kSums * kParts) {
+      fetch_residual(ahead, row + (q + 1) / kParts * 64, column_begin + (q + 1) % kParts * 64, residual);
+    }
+    wait_for_warp();
+#endif
+    // First all numbers of the part, then its stores: the compiler may not move loads past them, and one chain of
+    // dependent instructions after the other would take four times as long.
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      if (part * 8 + j >= kColumns / 8) break;
+      float* const t = &sums[i][part * 32 + j * 4];
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        t[e] *= kScale;
+#if kHasBias
+        t[e] += e % 2 == 0 ? pairs[j].x : pairs[j].y;
+#endif
+      }
+#if kHasResidual
+      const u32* const high = (const u32*)(own + place + ((j ^ (lane / 4)) << 4));
+      const u32 bits[2] = {high[0], high[256]};                   // Eight rows further on: the same exchange of chunks.
+      const float rest[4] = {widen((u16)bits[0]), widen((u16)(bits[0] >> 16)), widen((u16)bits[1]), widen((u16)(bits[1] >> 16))};
+#endif
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+#if kHasResidual && kIsResidualFirst
+        t[e] += rest[e];
+#endif
+        t[e] = activate(t[e]);
+#if kHasResidual && !kIsResidualFirst
+        t[e] += rest[e];
+#endif
+      }
+    }
+#if kHasBias
+    if (q + 1 < kSums * kParts) load_pairs(pairs, biases + (q + 1) % kParts * 64, lane);
+#endif
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      if (part * 8 + j >= kColumns / 8) break;
+      const float* const t = &sums[i][part * 32 + j * 4];
+      u32* const high = (u32*)(own + place + ((j ^ (lane / 4)) << 4));
+      high[0] = narrow(t[0], t[1]);
+      high[256] = narrow(t[2], t[3]);
+    }
+    wait_for_warp();
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int r = k * 4 + lane / 8, chunk = lane % 8;
+      const uint4 bits = *(const uint4*)(own + r * 128 + ((chunk ^ (r & 7)) << 4));
+      const int at = row + i * 64 + r, column = column_begin + part * 64 + chunk * 8;
+      if (at < kM && column < kN && part * 64 + chunk * 8 < kColumns) *(uint4*)(y + (long long)at * kYStride + column) = bits;
+    }
+    wait_for_warp();
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(384, 1) kClusterDims
+warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, const Bias* __restrict__ bias,
+          const u16* __restrict__ residual, u16* __restrict__ y) {
+  SHARED_MEMORY(memory);
+  const u32 base = (shared_address(memory) + 1023) & ~1023u;
+  unsigned char* const staging = memory + (base - shared_address(memory)) + kStages * kStageBytes;
+  float* const biases = (float*)(staging + 2 * kStagingBytes);
+  const u32 full = shared_address(biases + 2 * kBiasPitch), empty = full + kStages * 8;
+  const u32 rank = blockIdx.z;
+  const int warpgroup = threadIdx.x / 128, thread = threadIdx.x % 128;
+  if (threadIdx.x == 0) {
+    prefetch(&a);
+    prefetch(&b);
+    for (int i = 0; i < kStages; ++i) {
+      init_barrier(full + i * 8, 1);
+      init_barrier(empty + i * 8, (kIsAlternating ? 1 : 2) * kCluster);
+    }
+    publish_barriers();
+  }
+  wait_for_cluster();
+
+  if (warpgroup == 0) {
+    give_registers();
+    if (threadIdx.x == 0) {
+      Pipe pipe{0, 1};
+      int ahead = 0;
+#if kIsBConstant
+      for (int tile = blockIdx.x, piece = 0; ahead < kStages && tile < kTiles; ++ahead) {
+        expect_bytes(full + ahead * 8, kStageBytes);
+        fetch_b(base + ahead * kStageBytes + kABytes, &b, full + ahead * 8, piece * 64, tile % kTilesN * kColumns, rank);
+        if (++piece == kPieces) { piece = 0; tile += kNumClusters; }
+      }
+#endif
+      wait_for_predecessor();
+      start_successor();
+      for (int tile = blockIdx.x; tile < kTiles; tile += kNumClusters) {
+        const int row = (tile / kTilesN * kCluster + (int)rank) * kTileRows, column = tile % kTilesN * kColumns;
+        for (int piece = 0; piece < kPieces; ++piece) {
+          const u32 stage = base + pipe.place * kStageBytes, barrier = full + pipe.place * 8;
+          if (ahead > 0) {
+            --ahead;
+          } else {
+            wait_barrier(empty + pipe.place * 8, pipe.parity);
+            expect_bytes(barrier, kStageBytes);
+            fetch_b(stage + kABytes, &b, barrier, piece * 64, column, rank);
+          }
+          load_box(stage, &a, barrier, piece * 64, row);
+          pipe.next();
+        }
+      }
+    }
+  } else {
+    take_registers();
+    wait_for_predecessor();
+    const int group = warpgroup - 1;
+    float* const own_biases = biases + group * kBiasPitch;
+    Pipe pipe{0, 0};
+    float sums[kSums][kColumns / 2];
+    int tile = blockIdx.x;
+    // Turns are needed for more than speed: the parity of a place says nothing about whose tile lies there.
+    if (kIsAlternating && group == 1) {
+      tile += kNumClusters;
+      pipe.skip(kPieces);
+      give_turn(0);
+    }
+    for (; tile < kTiles; tile += kIsAlternating ? 2 * kNumClusters : kNumClusters) {
+      const int row = (tile / kTilesN * kCluster + (int)rank) * kTileRows + (kIsAlternating ? 0 : group * kGroupRows);
+      const int column = tile % kTilesN * kColumns;
+#if kHasBias
+      meet(group);  // All have read those of the tile before.
+      for (int i = thread; i < kColumns; i += 128) own_biases[i] = column + i < kN ? widen(bias[column + i]) : 0.0f;
+#endif
+      if (kIsAlternating) wait_for_turn(group);
+      int before = 0;
+      for (int piece = 0; piece < kPieces; ++piece) {
+        wait_barrier(full + pipe.place * 8, pipe.parity);
+        const u32 stage = base + pipe.place * kStageBytes;
+        multiply_stage(sums, stage + (kIsAlternating ? 0 : group * kGroupRows * 128), stage + kABytes, piece == 0);
+        if (piece > 0) {
+          wait_products<1>();
+          if (thread < kCluster) arrive_at(empty + before * 8, thread);
+        }
+        before = pipe.place;
+        pipe.next();
+      }
+      if (kIsAlternating) give_turn(1 - group);
+      wait_products<0>();
+      if (thread < kCluster) arrive_at(empty + before * 8, thread);
+      if (kIsAlternating) pipe.skip(kPieces);
+#if kHasBias
+      meet(group);
+#endif
+      finish(sums, staging + group * kStagingBytes, own_biases, row, column, residual, y);
+    }
+  }
+  // Nobody leaves while others of the cluster may still write to its shared memory.
+  wait_for_warp();
+  wait_for_cluster();
+}
+)cuda";
+}
+
+}  // namespace pajamas::cuda

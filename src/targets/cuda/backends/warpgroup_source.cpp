@@ -1,0 +1,250 @@
+// See warpgroup_source.h.
+#include "targets/cuda/backends/warpgroup_source.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+#include "pajamas/error.h"
+#include "targets/cuda/backends/activation_source.h"
+#include "targets/cuda/backends/matrix_product.h"
+#include "targets/cuda/backends/warpgroup_kernel.h"
+
+namespace pajamas::cuda {
+namespace {
+
+constexpr std::int64_t kMaxSharedBytes = 227 * 1024;  ///< Of a block, SM 9.0.
+constexpr std::int64_t kPieceElements = 64;
+constexpr std::int64_t kStagingBytes = 8192;  ///< Of a warpgroup (warpgroup_kernel.cpp).
+constexpr std::int64_t kVector = 8;           ///< Elements in 16 bytes: what addresses and strides must divide by.
+
+std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) { return (value + divisor - 1) / divisor; }
+
+bool is_half(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBfloat16; }
+
+bool is_aligned(const Program& program, ValueId id, std::int64_t row_stride) {
+  return program.value(id).offset_elements % kVector == 0 && row_stride % kVector == 0;
+}
+
+/// The step as a product that these kernels compute; nothing for others.
+std::optional<MatrixProduct> product_of(const Program& program, const Step& step) {
+  const auto product = matrix_product_of(program, step);
+  if (!product || !product->batch.empty() || product->m < 64 || product->m > INT32_MAX / 2) return std::nullopt;
+  const DType dtype = program.value(product->a.value).desc.dtype;
+  const auto has_dtype = [&](ValueId id) { return program.value(id).desc.dtype == dtype; };
+  if (!is_half(dtype) || !has_dtype(product->b.value) || !has_dtype(product->y.value)) return std::nullopt;
+  if (product->n % kVector != 0 || product->k % kVector != 0 || product->k == 0 || product->n == 0) return std::nullopt;
+  if (product->a.column_stride != 1 || !is_aligned(program, product->a.value, product->a.row_stride))
+    return std::nullopt;
+  if (product->y.column_stride != 1 || !is_aligned(program, product->y.value, product->y.row_stride))
+    return std::nullopt;
+  const bool is_along_k = product->b.row_stride == 1;
+  if (!is_along_k && product->b.column_stride != 1) return std::nullopt;
+  if (!is_aligned(program, product->b.value, is_along_k ? product->b.column_stride : product->b.row_stride)) {
+    return std::nullopt;
+  }
+  // The copy engine wants rows that lie behind each other.
+  if (product->a.row_stride < product->k) return std::nullopt;
+  if ((is_along_k ? product->b.column_stride : product->b.row_stride) < (is_along_k ? product->k : product->n)) {
+    return std::nullopt;
+  }
+  if (product->residual) {
+    if (!has_dtype(product->residual->value) || product->residual->column_stride != 1) return std::nullopt;
+    if (!is_aligned(program, product->residual->value, product->residual->row_stride)) return std::nullopt;
+  }
+  if (const auto bias = product->epilogue->bias) {
+    const TensorDesc& desc = program.value(*bias).desc;
+    if (desc.dtype != dtype && desc.dtype != DType::kFloat32) return std::nullopt;
+    if (desc.extents.rank() == 0 || desc.extents[desc.extents.rank() - 1] != product->n || desc.strides.back() != 1)
+      return std::nullopt;
+  }
+  return product;
+}
+
+std::int64_t tile_rows(const WarpgroupShape& shape) { return shape.is_alternating ? shape.rows : 2 * shape.rows; }
+std::int64_t stage_bytes(const WarpgroupShape& shape) { return (tile_rows(shape) + shape.columns) * 128; }
+std::int64_t shared_bytes(const WarpgroupShape& shape) {
+  const std::int64_t bias_bytes = ceil_div(shape.columns, 64) * 64 * 4;
+  // The stages begin at a multiple of 1,024, wherever shared memory does.
+  return 1024 + shape.stages * (stage_bytes(shape) + 16) + 2 * (kStagingBytes + bias_bytes);
+}
+
+bool fits(const MatrixProduct& product, const WarpgroupShape& shape) {
+  if (shape.rows != 64 && shape.rows != 128) return false;
+  if (shape.columns < 64 || shape.columns > 256 || shape.columns % 32 != 0) return false;
+  // Sums of a thread: 160 of its 232 registers.
+  if (shape.rows * shape.columns > 128 * 160) return false;
+  if (shape.cluster != 1 && shape.cluster != 2) return false;
+  if (shape.stages < 3 || shape.stages > 8 || shared_bytes(shape) > kMaxSharedBytes) return false;
+  // Panels of 64 columns of B where its rows run along N.
+  const bool is_along_k = product.b.row_stride == 1;
+  return is_along_k || shape.columns / shape.cluster % 64 == 0;
+}
+
+/// Tiles of one block of a cluster, all clusters together.
+std::int64_t num_tiles(const MatrixProduct& product, const WarpgroupShape& shape) {
+  return ceil_div(product.m, tile_rows(shape) * shape.cluster) * ceil_div(product.n, shape.columns);
+}
+
+/// A rough time in cycles: for the order in which shapes are tried, no more.
+double guess(const MatrixProduct& product, const WarpgroupShape& shape, int num_multiprocessors) {
+  const double rounds =
+      static_cast<double>(ceil_div(num_tiles(product, shape), std::max(1, num_multiprocessors / shape.cluster)));
+  const double pieces = static_cast<double>(ceil_div(product.k, kPieceElements));
+  const auto rows = static_cast<double>(tile_rows(shape));
+  // Tensor cores do 2,048 products a cycle, the L2 cache gives about 48 bytes.
+  const double multiply = rows * shape.columns * kPieceElements / 2048;
+  const double load = (rows + shape.columns / static_cast<double>(shape.cluster)) * 128 / 48;
+  const double finish = static_cast<double>(shape.rows) * shape.columns * 0.3 + 600;
+  const double tile = pieces * std::max(multiply, load);
+  if (!shape.is_alternating) return rounds * (tile + finish);
+  return rounds * std::max(tile, finish / 2) + finish;
+}
+
+/// The instruction: 64 x kColumns sums, 16 along K.
+std::string multiply_text(std::int32_t columns, bool is_bfloat, bool is_along_k) {
+  const std::int32_t count = columns / 2;
+  const std::string number = std::to_string(count);
+  std::string registers, operands;
+  for (std::int32_t i = 0; i < count; ++i) {
+    const std::string at = std::to_string(i);
+    registers += (i == 0 ? "%" : ",%") + at;
+    operands += (i == 0 ? "\"+f\"(d[" : ", \"+f\"(d[") + at + "])";
+  }
+  const std::string type = is_bfloat ? "bf16" : "f16";
+  return "__device__ __forceinline__ void multiply(float (&d)[" + number + "], u64 a, u64 b, int keeps) {\n" +
+         "  asm volatile(\"{\\n.reg .pred p;\\nsetp.ne.b32 p, %" + std::to_string(count + 2) + ", 0;\\n\"\n" +
+         "    \"wgmma.mma_async.sync.aligned.m64n" + std::to_string(columns) + "k16.f32." + type + "." + type + " {" +
+         registers + "}, %" + number + ", %" + std::to_string(count + 1) + ", p, 1, 1, 0, " + (is_along_k ? "0" : "1") +
+         ";\\n}\\n\"\n    : " + operands + "\n    : \"l\"(a), \"l\"(b), \"r\"(keeps));\n}\n";
+}
+
+}  // namespace
+
+std::string WarpgroupShape::to_string() const {
+  return std::to_string(rows) + "x" + std::to_string(columns) + (is_alternating ? "a" : "h") + std::to_string(cluster) +
+         "s" + std::to_string(stages);
+}
+
+std::optional<WarpgroupShape> parse_warpgroup_shape(const std::string& text) {
+  WarpgroupShape shape;
+  char manner = 0;
+  int end = 0;
+  if (text.size() > 40 || std::sscanf(text.c_str(), "%4dx%4d%c%2ds%2d%n", &shape.rows, &shape.columns, &manner,
+                                      &shape.cluster, &shape.stages, &end) != 5) {
+    return std::nullopt;
+  }
+  shape.is_alternating = manner == 'a';
+  if (static_cast<std::size_t>(end) != text.size() || shape.to_string() != text) return std::nullopt;
+  return shape;
+}
+
+std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step& step, int sm,
+                                             int num_multiprocessors) {
+  const auto product = sm == 90 ? product_of(program, step) : std::nullopt;
+  if (!product) return {};
+  struct Cut {
+    std::int32_t rows, columns;
+    bool is_alternating;
+  };
+  constexpr std::array<Cut, 11> kCuts{{{64, 256, true},
+                                       {128, 128, true},
+                                       {128, 160, true},
+                                       {64, 192, true},
+                                       {128, 96, true},
+                                       {64, 128, true},
+                                       {64, 64, true},
+                                       {64, 256, false},
+                                       {64, 192, false},
+                                       {64, 128, false},
+                                       {64, 64, false}}};
+  std::vector<std::pair<double, WarpgroupShape>> found;
+  for (const Cut& cut : kCuts) {
+    for (const std::int32_t cluster : {1, 2}) {
+      WarpgroupShape shape{cut.rows, cut.columns, cut.is_alternating, cluster, 8};
+      if (cluster == 2 && product->m <= tile_rows(shape)) continue;
+      while (shape.stages > 3 && shared_bytes(shape) > kMaxSharedBytes) --shape.stages;
+      if (fits(*product, shape)) found.emplace_back(guess(*product, shape, num_multiprocessors), shape);
+    }
+  }
+  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<WarpgroupShape> shapes;
+  for (const auto& [time, shape] : found) shapes.push_back(shape);
+  return shapes;
+}
+
+WarpgroupSource make_warpgroup_source(const Program& program, const Step& step, const WarpgroupShape& shape,
+                                      int num_multiprocessors, const char* device_text) {
+  const auto product = product_of(program, step);
+  if (!product || !fits(*product, shape)) {
+    throw Error(ErrorKind::kUnsupported, "no warpgroup kernel " + shape.to_string() + " for this step");
+  }
+  const Epilogue& epilogue = *product->epilogue;
+  const bool is_bfloat = program.value(product->a.value).desc.dtype == DType::kBfloat16;
+  const bool is_along_k = product->b.row_stride == 1;
+  const std::int64_t num_clusters =
+      std::min<std::int64_t>(num_tiles(*product, shape), std::max(1, num_multiprocessors / shape.cluster));
+  std::string constants;
+  const auto define = [&](const char* name, const std::string& value) {
+    constants += std::string("#define ") + name + " " + value + "\n";
+  };
+  const auto number = [&](const char* name, std::int64_t value) { define(name, std::to_string(value)); };
+  number("kM", product->m);
+  number("kN", product->n);
+  number("kK", product->k);
+  number("kSums", shape.rows / 64);
+  number("kColumns", shape.columns);
+  number("kIsAlternating", shape.is_alternating ? 1 : 0);
+  number("kCluster", shape.cluster);
+  number("kStages", shape.stages);
+  number("kNumClusters", num_clusters);
+  number("kIsBfloat", is_bfloat ? 1 : 0);
+  number("kIsBAlongK", is_along_k ? 1 : 0);
+  number("kIsBConstant", program.buffer_of(product->b.value).place == Place::kConstant ? 1 : 0);
+  number("kYStride", product->y.row_stride);
+  number("kHasBias", epilogue.bias ? 1 : 0);
+  number("kHasResidual", product->residual ? 1 : 0);
+  number("kIsResidualFirst", epilogue.is_residual_before_activation ? 1 : 0);
+  number("kResidualStride", product->residual ? product->residual->row_stride : 0);
+  define("kScale", float_literal(product->scale));
+  const bool is_bias_float = epilogue.bias && program.value(*epilogue.bias).desc.dtype == DType::kFloat32;
+  define("Bias", is_bias_float ? "float" : "unsigned short");
+  define("kClusterDims", shape.cluster > 1 ? "__cluster_dims__(1, 1, kCluster)" : "");
+
+  WarpgroupSource result;
+  result.source = constants;
+  if (device_text != nullptr) {
+    result.source += device_text;
+  } else {
+    result.source += warpgroup_device_text() + multiply_text(shape.columns, is_bfloat, is_along_k);
+  }
+  result.source +=
+      "typedef float Number;\n"
+      "__device__ __forceinline__ float softplus(float v) { return v > 20.0f ? v : log1pf(exp(v)); }\n"
+      "__device__ __forceinline__ float activate(float t) {\n" +
+      fast_activation_source(epilogue.activation) + "  return t;\n}\n" + warpgroup_kernel_text();
+  result.entry = "warpgroup";
+  const auto rows = static_cast<std::int32_t>(tile_rows(shape));
+  result.a = {product->a.value, is_bfloat, product->m, product->k, product->a.row_stride, rows, 64};
+  if (is_along_k) {
+    result.b = {product->b.value,
+                is_bfloat,
+                product->n,
+                product->k,
+                product->b.column_stride,
+                shape.columns / shape.cluster,
+                64};
+  } else {
+    result.b = {product->b.value, is_bfloat, product->k, product->n, product->b.row_stride, 64, 64};
+  }
+  // The function always takes three more addresses; what it does not read may be anything.
+  result.arguments = {epilogue.bias.value_or(product->b.value),
+                      product->residual ? product->residual->value : product->a.value, product->y.value};
+  result.grid[0] = static_cast<std::uint32_t>(num_clusters);
+  result.grid[2] = static_cast<std::uint32_t>(shape.cluster);
+  result.shared_bytes = static_cast<std::uint32_t>(shared_bytes(shape));
+  return result;
+}
+
+}  // namespace pajamas::cuda

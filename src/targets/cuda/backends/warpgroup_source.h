@@ -1,0 +1,51 @@
+// CUDA C++ for large matrix products on Hopper's tensor cores (wgmma), fed by the copy engine (TMA): for products whose
+// bias, residual and activation the libraries do not hide behind the multiplication. Plain data, knows no CUDA at
+// build; warpgroup_nvrtc.cpp compiles and launches it, warpgroup_kernel.cpp has the kernel and says how it works.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "targets/cuda/backends/matrix_boxes.h"
+#include "targets/cuda/program.h"
+
+namespace pajamas::cuda {
+
+/// How the work is cut.
+struct WarpgroupShape {
+  std::int32_t rows = 64;      ///< That one of the two warpgroups holds sums of: 64 or 128.
+  std::int32_t columns = 128;  ///< Of a tile: a multiple of 32, 64 to 256; rows x columns at most 20,480.
+  bool is_alternating =
+      true;  ///< Each warpgroup has its own tile, and they multiply in turns; else one tile of 2 x rows.
+  std::int32_t cluster = 1;  ///< 1, or 2 blocks that fetch the columns of B for each other.
+  std::int32_t stages = 4;   ///< Pieces of K under way in shared memory, 3 to 8.
+
+  /// "128x128a2s6": the tactic's name ("a" alternating, "h" halves), which parse_warpgroup_shape reads again.
+  std::string to_string() const;
+  bool operator==(const WarpgroupShape&) const = default;
+};
+std::optional<WarpgroupShape> parse_warpgroup_shape(const std::string& text);
+
+struct WarpgroupSource {
+  std::string source;
+  std::string entry;
+  MatrixBoxes a, b;                ///< The function's first two arguments.
+  std::vector<ValueId> arguments;  ///< The others.
+  std::uint32_t grid[3] = {1, 1, 1};
+  std::uint32_t block_size = 384;
+  std::uint32_t shared_bytes = 0;  ///< Dynamic.
+};
+
+/// The shapes worth timing for a step on a device of so many multiprocessors, best guess first. Empty: not a step for
+/// these kernels (no SM 9.0, no float16 or bfloat16 throughout, fewer than 64 rows, extents or strides that are no
+/// multiples of 8, batches of matrices, convolutions with a window).
+std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step& step, int sm, int num_multiprocessors);
+
+/// `device_text`: in place of warpgroup_device_text() and of the instruction, for tests on the host. Throws
+/// Error{kUnsupported} when the step cannot be computed by this shape.
+WarpgroupSource make_warpgroup_source(const Program& program, const Step& step, const WarpgroupShape& shape,
+                                      int num_multiprocessors, const char* device_text = nullptr);
+
+}  // namespace pajamas::cuda

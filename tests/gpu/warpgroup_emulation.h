@@ -1,0 +1,204 @@
+// The device functions of warpgroup kernels (targets/cuda/backends/warpgroup_kernel.cpp, warpgroup_device_text) on the
+// host, on top of the fibres of warp_emulation.h: barriers that count arrivals and bytes, boxes that the copy engine
+// lays into shared memory with its 128-byte swizzle, and the products of wgmma read back through their descriptors, as
+// the PTX documentation of mbarrier, cp.async.bulk.tensor and wgmma says. Boxes arrive and products are computed at
+// once or as late as the program allows (lp::is_late), so that a missing wait shows. Included by the source under test.
+#pragma once
+
+#include "gpu/warp_emulation.h"
+
+#define __grid_constant__
+
+struct TensorMap {
+  const u16* values;
+  long long rows, columns, row_stride;
+  int box_rows, box_columns;
+};
+
+namespace lp {
+
+struct Box {
+  TensorMap map;
+  u32 to, barrier;
+  int x, y;
+};
+
+struct Barrier {
+  int count = 0, num_pending = 0;
+  long long open_bytes = 0;
+  u32 phase = 0;
+  std::vector<Box> boxes;  ///< That have not arrived yet.
+};
+
+struct Product {
+  float* sums;
+  int num_sums;
+  u64 a, b;
+  int keeps;
+};
+
+struct Products {
+  std::vector<Product> open;
+  std::vector<std::vector<Product>> groups;
+};
+
+inline std::map<std::pair<const Block*, u32>, Barrier> barriers;
+inline std::map<const Fiber*, Products> products;
+inline std::map<std::pair<const Block*, int>, Meeting> named;
+
+[[noreturn]] inline void fail(const char* what) {
+  std::fprintf(stderr, "%s\n", what);
+  std::abort();
+}
+inline Barrier& barrier_at(const Block* block, u32 address) {
+  const auto found = barriers.find({block, address});
+  if (found == barriers.end()) fail("a barrier that nobody made");
+  return found->second;
+}
+inline void complete(Barrier& barrier) {
+  if (barrier.num_pending != 0 || barrier.open_bytes != 0) return;
+  ++barrier.phase;
+  barrier.num_pending = barrier.count;
+}
+inline void deliver(Block* block, Barrier& barrier, const Box& box) {
+  const TensorMap& map = box.map;
+  if (box.to % 1024 != 0) fail("a box that begins off its swizzle");
+  for (int row = 0; row < map.box_rows; ++row) {
+    for (int column = 0; column < map.box_columns; ++column) {
+      const long long r = box.y + row, c = box.x + column;
+      const bool is_inside = r >= 0 && r < map.rows && c >= 0 && c < map.columns;
+      const u16 value = is_inside ? map.values[r * map.row_stride + c] : 0;
+      const std::size_t at =
+          box.to + static_cast<std::size_t>(row * 128 + ((column / 8 ^ row % 8) << 4) + column % 8 * 2);
+      if (at + 2 > block->memory.size()) fail("a box beyond shared memory");
+      std::memcpy(block->memory.data() + at, &value, 2);
+    }
+  }
+  barrier.open_bytes -= static_cast<long long>(map.box_rows) * map.box_columns * 2;
+  complete(barrier);
+}
+inline void load(Block* block, const Box& box) {
+  Barrier& barrier = barrier_at(block, box.barrier);
+  if (is_late) {
+    barrier.boxes.push_back(box);
+  } else {
+    deliver(block, barrier, box);
+  }
+}
+/// Element (row or column `at`, `k`) of an operand of wgmma: 128-byte swizzle, along K or across it.
+inline float element(u64 descriptor, bool is_along_k, int at, int k) {
+  const u32 start = static_cast<u32>(descriptor & 0x3fff) << 4;
+  const u32 leading = static_cast<u32>(descriptor >> 16 & 0x3fff) << 4,
+            stride = static_cast<u32>(descriptor >> 32 & 0x3fff) << 4;
+  if (descriptor >> 62 != 1) fail("a descriptor of another swizzle");
+  // The swizzle exchanges bits of the address itself, so a start within the first row's 128 bytes shifts all rows
+  // alike.
+  const u32 plain = is_along_k ? start + at / 8 * stride + at % 8 * 128 + k * 2
+                               : start + at / 64 * leading + k / 8 * stride + k % 8 * 128 + at % 64 * 2;
+  const u32 address = plain ^ ((plain >> 7 & 7) << 4);
+  u16 bits;
+  std::memcpy(&bits, lp_shared(address, 2), 2);
+  return kIsBfloat ? from_bfloat(bits) : from_half(bits);
+}
+inline void perform(const Product& product) {
+  const Fiber& fiber = current();
+  const int warp = fiber.thread.x / 32 % 4;
+  for (int i = 0; i < product.num_sums; ++i) {
+    const int row = warp * 16 + fiber.lane / 4 + i % 4 / 2 * 8, column = i / 4 * 8 + fiber.lane % 4 * 2 + i % 2;
+    float sum = product.keeps != 0 ? product.sums[i] : 0.0F;
+    for (int k = 0; k < 16; ++k)
+      sum += element(product.a, true, row, k) * element(product.b, kIsBAlongK != 0, column, k);
+    product.sums[i] = sum;
+  }
+}
+
+}  // namespace lp
+
+inline void prefetch(const TensorMap*) {}
+inline void init_barrier(u32 barrier, u32 count) {
+  lp::Barrier& made = lp::barriers[{lp::current().block, barrier}];
+  made = {};
+  made.count = made.num_pending = static_cast<int>(count);
+}
+/// A block begins: what one before it left of arrivals at the same address is gone.
+inline void publish_barriers() {
+  std::erase_if(lp::named, [](const auto& item) { return item.first.first == lp::current().block; });
+}
+inline void arrive_here(lp::Barrier& barrier) {
+  if (--barrier.num_pending < 0) lp::fail("more arrivals than a barrier counts");
+  lp::complete(barrier);
+}
+inline void expect_bytes(u32 barrier, u32 bytes) {
+  lp::Barrier& here = lp::barrier_at(lp::current().block, barrier);
+  here.open_bytes += bytes;
+  arrive_here(here);
+}
+inline void wait_barrier(u32 barrier, u32 parity) {
+  lp::Block* const block = lp::current().block;
+  lp::Barrier& here = lp::barrier_at(block, barrier);
+  while (here.phase % 2 == parity) {
+    // Somebody waits for them: now they must come.
+    std::vector<lp::Box> boxes;
+    boxes.swap(here.boxes);
+    for (const lp::Box& box : boxes) lp::deliver(block, here, box);
+    if (here.phase % 2 == parity) lp::yield();
+  }
+}
+inline void arrive_at(u32 barrier, u32 rank) { arrive_here(lp::barrier_at(lp::cluster->blocks[rank].get(), barrier)); }
+inline void load_box(u32 to, const TensorMap* map, u32 barrier, int x, int y) {
+  lp::load(lp::current().block, {*map, to, barrier, x, y});
+}
+inline void load_box_for_all(u32 to, const TensorMap* map, u32 barrier, int x, int y) {
+  for (const auto& block : lp::cluster->blocks) lp::load(block.get(), {*map, to, barrier, x, y});
+}
+inline void begin_products() {}
+template <int count>
+void multiply(float (&sums)[count], u64 a, u64 b, int keeps) {
+  const lp::Product product{sums, count, a, b, keeps};
+  if (lp::is_late) {
+    lp::products[&lp::current()].open.push_back(product);
+  } else {
+    lp::perform(product);
+  }
+}
+inline void commit_products() {
+  lp::Products& own = lp::products[&lp::current()];
+  own.groups.push_back(std::move(own.open));
+  own.open.clear();
+}
+template <int pending>
+void wait_products() {
+  lp::Products& own = lp::products[&lp::current()];
+  while (own.groups.size() > pending) {
+    for (const lp::Product& product : own.groups.front()) lp::perform(product);
+    own.groups.erase(own.groups.begin());
+  }
+  // All four warps have multiplied when one thread says so: wgmma is one operation of the whole warpgroup.
+  lp::Meeting& meeting = lp::named[{lp::current().block, 10 + lp::current().thread.x / 128}];
+  meeting.count = 128;
+  lp::meet(meeting);
+}
+inline void meet(int group) {
+  lp::Meeting& meeting = lp::named[{lp::current().block, 3 + group}];
+  meeting.count = 128;
+  lp::meet(meeting);
+}
+inline lp::Meeting& turn_of(int group) {
+  lp::Meeting& meeting = lp::named[{lp::current().block, 1 + group}];
+  meeting.count = 256;
+  return meeting;
+}
+inline void wait_for_turn(int group) { lp::meet(turn_of(group)); }
+inline void give_turn(int group) {
+  lp::Meeting& meeting = turn_of(group);
+  if (++meeting.num_here == meeting.count) {
+    meeting.num_here = 0;
+    ++meeting.round;
+  }
+}
+inline void wait_for_warp() { lp::meet(lp::current().warp->meeting); }
+inline void give_registers() {}
+inline void take_registers() {}
+inline void start_successor() {}
+inline float power_of_two(float v) { return std::exp2(v); }
+inline float reciprocal(float v) { return 1.0F / v; }

@@ -1,0 +1,186 @@
+// Warpgroup kernels without a GPU: which steps and shapes are offered, that every source is CUDA C++ (where NVRTC is
+// there), and every thread on the host (warpgroup_emulation.h) against plain sums. Speed and the instructions
+// themselves are a GPU's to tell (cuda_backends_test.cpp).
+#include "targets/cuda/backends/warpgroup_source.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "gpu/emulated_kernel.h"
+#include "gpu/step_cases.h"
+#include "pajamas/error.h"
+#include "support/temporary_folder.h"
+#include "targets/cuda/runtime/nvrtc.h"
+
+namespace pajamas::cuda {
+namespace {
+
+constexpr int kSm = 90, kNumMultiprocessors = 132;
+
+TEST(WarpgroupSource, shapes_have_names_that_read_back) {
+  const WarpgroupShape shape{128, 160, true, 2, 5};
+  EXPECT_EQ(shape.to_string(), "128x160a2s5");
+  EXPECT_EQ(parse_warpgroup_shape("128x160a2s5"), shape);
+  for (const char* wrong :
+       {"", "128x160", "128x160b2s5", "128x160a2s5 ", "0128x160a2s5", "128x160a2", "128x160a2s5x"}) {
+    EXPECT_FALSE(parse_warpgroup_shape(wrong)) << wrong;
+  }
+}
+
+TEST(WarpgroupSource, refuses_shapes_that_do_not_fit) {
+  const test::StepCase item = test::matmul_case({.name = "product", .m = 256, .n = 256, .k = 64});
+  const Step& step = item.program.steps.front();
+  EXPECT_NO_THROW(make_warpgroup_source(item.program, step, {128, 128, true, 1, 4}, kNumMultiprocessors));
+  for (const WarpgroupShape& shape :
+       {WarpgroupShape{96, 128, true, 1, 4}, WarpgroupShape{64, 40, true, 1, 4}, WarpgroupShape{64, 288, true, 1, 4},
+        WarpgroupShape{128, 192, true, 1, 4}, WarpgroupShape{64, 128, true, 3, 4}, WarpgroupShape{64, 128, true, 1, 2},
+        WarpgroupShape{128, 128, true, 1, 8}, WarpgroupShape{64, 96, true, 1, 4}, WarpgroupShape{64, 64, true, 2, 4}}) {
+    EXPECT_THROW(make_warpgroup_source(item.program, step, shape, kNumMultiprocessors), Error) << shape.to_string();
+  }
+}
+
+TEST(WarpgroupSource, offers_nothing_for_what_it_cannot_compute) {
+  for (const test::StepCase& item :
+       {test::matmul_case({.name = "fp32", .dtype = DType::kFloat32, .m = 64, .n = 64, .k = 64}),
+        test::matmul_case({.name = "few rows", .m = 63, .n = 64, .k = 64}),
+        test::matmul_case({.name = "odd n", .m = 64, .n = 68, .k = 64}),
+        test::matmul_case({.name = "odd slice", .m = 64, .n = 64, .k = 64, .y_pitch = 132, .y_offset = 4}),
+        test::conv_case({.name = "window", .x = {1, 32, 16, 16}, .num_channels = 32, .kernel = {3, 3}, .pads = {1, 1}}),
+        test::attention_case({.name = "attention"})}) {
+    EXPECT_TRUE(warpgroup_shapes(item.program, item.program.steps.front(), kSm, kNumMultiprocessors).empty())
+        << item.name;
+  }
+  const test::StepCase item = test::matmul_case({.name = "product", .m = 256, .n = 256, .k = 64});
+  EXPECT_FALSE(warpgroup_shapes(item.program, item.program.steps.front(), kSm, kNumMultiprocessors).empty());
+  for (const int sm : {80, 89, 100, 120}) {
+    EXPECT_TRUE(warpgroup_shapes(item.program, item.program.steps.front(), sm, kNumMultiprocessors).empty()) << sm;
+  }
+}
+
+TEST(WarpgroupSource, every_source_compiles) {
+  try {
+    nvrtc_version();
+  } catch (const Error& error) {
+    GTEST_SKIP() << error.what();
+  }
+  const Activation gelu{ActivationKind::kGeluErf};
+  std::set<std::string> compiled;
+  for (const bool is_along_k : {false, true}) {
+    const test::StepCase item = test::matmul_case({.name = "product",
+                                                   .m = 600,
+                                                   .n = 768,
+                                                   .k = 192,
+                                                   .is_b_transposed = is_along_k,
+                                                   .activation = gelu,
+                                                   .has_bias = true,
+                                                   .residual = is_along_k ? 2 : 0});
+    const Step& step = item.program.steps.front();
+    for (const WarpgroupShape& shape : warpgroup_shapes(item.program, step, kSm, kNumMultiprocessors)) {
+      if (!compiled.insert(shape.to_string()).second) continue;
+      const WarpgroupSource source = make_warpgroup_source(item.program, step, shape, kNumMultiprocessors);
+      EXPECT_NO_THROW(compile_to_cubin(source.source, source.entry, kSm)) << shape.to_string();
+    }
+  }
+  EXPECT_GE(compiled.size(), 15U);
+}
+
+struct EmulatedCase {
+  test::StepCase step;
+  std::string shape;
+  int num_multiprocessors;
+};
+
+std::vector<EmulatedCase> cases() {
+  const Activation silu{ActivationKind::kSilu}, gelu{ActivationKind::kGeluErf}, tanh{ActivationKind::kGeluTanh};
+  std::vector<EmulatedCase> cases;
+  const auto product = [&](const test::MatMulSpec& spec, const char* shape, int num_multiprocessors) {
+    cases.push_back({test::matmul_case(spec), shape, num_multiprocessors});
+  };
+  product({.name = "several tiles a block, turns, b along n",
+           .m = 200,
+           .n = 136,
+           .k = 264,
+           .activation = gelu,
+           .has_bias = true},
+          "64x64a1s3", 2);
+  product({.name = "as many pieces as twice the places",
+           .m = 300,
+           .n = 128,
+           .k = 384,
+           .is_b_transposed = true,
+           .activation = silu,
+           .has_bias = true},
+          "64x64a1s3", 1);
+  product({.name = "halves, residual after, b along k",
+           .m = 150,
+           .n = 200,
+           .k = 72,
+           .is_b_transposed = true,
+           .has_bias = true,
+           .residual = 2},
+          "64x128h1s4", 2);
+  product({.name = "two blocks fetch for each other, residual first, bf16",
+           .dtype = DType::kBfloat16,
+           .m = 210,
+           .n = 192,
+           .k = 136,
+           .is_b_transposed = true,
+           .activation = tanh,
+           .has_bias = true,
+           .residual = 1},
+          "64x96a2s3", 4);
+  product({.name = "cluster and panels, into a slice",
+           .m = 290,
+           .n = 128,
+           .k = 200,
+           .y_pitch = 256,
+           .y_offset = 64,
+           .scale = 0.5F},
+          "128x128a2s3", 2);
+  product({.name = "halves of a cluster", .m = 400, .n = 256, .k = 64, .has_bias = true}, "64x128h2s3", 4);
+  return cases;
+}
+
+std::string text_of(const MatrixBoxes& boxes, const std::string& address) {
+  return "{(const u16*)" + address + ", " + std::to_string(boxes.rows) + ", " + std::to_string(boxes.columns) + ", " +
+         std::to_string(boxes.row_stride) + ", " + std::to_string(boxes.box_rows) + ", " +
+         std::to_string(boxes.box_columns) + "}";
+}
+
+TEST(WarpgroupEmulation, every_thread_together_gives_what_the_sum_gives) {
+  const test::TemporaryFolder folder;
+  int number = 0;
+  for (const EmulatedCase& item : cases()) {
+    SCOPED_TRACE(item.step.name + " " + item.shape);
+    const Program& program = item.step.program;
+    const auto shape = parse_warpgroup_shape(item.shape);
+    ASSERT_TRUE(shape);
+    const WarpgroupSource source = make_warpgroup_source(
+        program, program.steps.front(), *shape, item.num_multiprocessors, "#include \"gpu/warpgroup_emulation.h\"\n");
+    const std::string text = source.source +
+                             "extern \"C\" void run(void* const* a, bool is_late) {\n  lp::is_late = is_late;\n"
+                             "  const TensorMap of_a = " +
+                             text_of(source.a, "a[0]") + ", of_b = " + text_of(source.b, "a[1]") + ";\n  lp::run({" +
+                             std::to_string(source.grid[0]) + ", 1, " + std::to_string(source.grid[2]) + "}, " +
+                             std::to_string(source.block_size) + ", " + std::to_string(shape->cluster) + ", " +
+                             std::to_string(source.shared_bytes) +
+                             ", [&] { warpgroup(of_a, of_b, (const Bias*)a[2], (const u16*)a[3], (u16*)a[4]); });\n}\n";
+    const test::RunFunction run = test::compile_on_host(text, folder.path() / std::to_string(number++));
+    ASSERT_NE(run, nullptr);
+    test::expect_sums(program, [&](std::span<std::uint16_t* const> begins, bool is_late) {
+      std::vector<void*> arguments;
+      const auto add = [&](ValueId id) {
+        const Value& value = program.value(id);
+        arguments.push_back(begins[static_cast<std::size_t>(value.buffer)] + value.offset_elements);
+      };
+      add(source.a.value);
+      add(source.b.value);
+      for (const ValueId id : source.arguments) add(id);
+      run(arguments.data(), is_late);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace pajamas::cuda
