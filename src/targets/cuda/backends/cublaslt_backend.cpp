@@ -110,18 +110,29 @@ Side side_of(const MatrixProduct::Matrix& matrix, std::int64_t num_rows, std::in
   refuse(std::string("cuBLASLt products whose ") + name + " has neither rows nor columns dense");
 }
 
+/// What cuBLASLt does of a step.
+enum class Form {
+  kFused,  ///< All of it.
+  kHalf,   ///< All but the activation, into the result in its 16-bit type; a second launch applies that in place.
+  kThen,   ///< The sums in float32; a second launch does the rest.
+};
+
+constexpr std::array<std::pair<Form, const char*>, 3> kForms{
+    {{Form::kFused, "fused"}, {Form::kHalf, "half"}, {Form::kThen, "then"}}};
+
 /// How a step is put to cuBLASLt; made anew for each kernel.
 class Setup {
  public:
-  Setup(const CublasLtLibrary& library, const Program& program, const Step& step, bool is_fused)
-      : library_(library), is_fused_(is_fused) {
+  Setup(const CublasLtLibrary& library, const Program& program, const Step& step, Form form)
+      : library_(library), is_fused_(form != Form::kThen) {
+    const bool is_fused = is_fused_;
     const auto found = matrix_product_of(program, step);
     if (!found) refuse("no matrix product");
     product_ = *found;
     const auto dtype = [&](ValueId id) { return program.value(id).desc.dtype; };
     const Epilogue& epilogue = *product_.epilogue;
     const DType y_type = dtype(product_.y.value);
-    const ActivationKind kind = epilogue.activation.kind;
+    const ActivationKind kind = form == Form::kHalf ? ActivationKind::kNone : epilogue.activation.kind;
     a_ = BoundValue(program, product_.a.value);
     b_ = BoundValue(program, product_.b.value);
     y_ = BoundValue(program, product_.y.value);
@@ -290,7 +301,7 @@ class Setup {
   }
 
   const CublasLtLibrary& library_;
-  bool is_fused_;
+  bool is_fused_;  ///< The result goes to y itself.
   MatrixProduct product_;
   BoundValue a_, b_, y_;
   std::optional<BoundValue> bias_, residual_;
@@ -387,24 +398,24 @@ class CublasLtBackend final : public Backend {
                                                    int max_kernels, std::vector<std::string>& refusals) const override {
     std::vector<std::unique_ptr<StepKernel>> kernels;
     if (max_kernels <= 0 || !matrix_product_of(program, step)) return kernels;
-    for (const char* spelling : {"fused", "then"}) {
-      // Two launches only where one does not do.
-      if (!kernels.empty()) break;
-      const bool is_fused = spelling == std::string("fused");
+    bool has_fused = false;
+    for (const auto& [form, spelling] : kForms) {
+      // Two launches only where one does not do; of their two forms some each.
+      if (form != Form::kFused && has_fused) break;
+      const int wanted = form == Form::kHalf ? (max_kernels + 1) / 2 : max_kernels - static_cast<int>(kernels.size());
+      if (wanted <= 0) break;
       try {
+        const std::shared_ptr<const EpilogueKernel> epilogue = second_launch(device, program, step, form, {});
         const CublasLtLibrary& library = device.cublaslt();
-        const auto setup = std::make_shared<const Setup>(library, program, step, is_fused);
-        const auto found = setup->heuristics(max_kernels);
+        const auto setup = std::make_shared<const Setup>(library, program, step, form);
+        const auto found = setup->heuristics(wanted);
         if (found.empty()) refuse("no algorithm for these types and layouts");
-        std::shared_ptr<const EpilogueKernel> epilogue;
-        if (!is_fused) {
-          epilogue = std::make_shared<const EpilogueKernel>(device, program, step, std::span<const std::byte>{});
-        }
         for (const auto& result : found) {
           kernels.push_back(std::make_unique<CublasLtKernel>(
               setup, result.algo, result.workspaceSize, epilogue,
               std::string(kName) + ":" + spelling + ":" + text_of(library, result.algo)));
         }
+        has_fused = form == Form::kFused;
       } catch (const Error& error) {
         refusals.push_back(std::string(kName) + ":" + spelling + ": " + error.message());
       }
@@ -414,16 +425,28 @@ class CublasLtBackend final : public Backend {
 
   std::unique_ptr<StepKernel> restore(DeviceContext& device, const Program& program, const Step& step,
                                       const std::string& tactic, std::span<const std::byte> state) const override {
-    const std::string fused = std::string(kName) + ":fused:";
-    const std::string then = std::string(kName) + ":then:";
-    const bool is_fused = tactic.rfind(fused, 0) == 0;
-    if (!is_fused && tactic.rfind(then, 0) != 0) refuse("there is no kernel " + tactic);
-    const cublasLtMatmulAlgo_t algo = algo_of(tactic.substr(is_fused ? fused.size() : then.size()));
-    const auto setup = std::make_shared<const Setup>(device.cublaslt(), program, step, is_fused);
-    const std::size_t workspace_bytes = setup->check(algo);
-    std::shared_ptr<const EpilogueKernel> epilogue;
-    if (!is_fused) epilogue = std::make_shared<const EpilogueKernel>(device, program, step, state);
-    return std::make_unique<CublasLtKernel>(setup, algo, workspace_bytes, epilogue, tactic);
+    for (const auto& [form, spelling] : kForms) {
+      const std::string start = std::string(kName) + ":" + spelling + ":";
+      if (tactic.rfind(start, 0) != 0) continue;
+      const cublasLtMatmulAlgo_t algo = algo_of(tactic.substr(start.size()));
+      const auto setup = std::make_shared<const Setup>(device.cublaslt(), program, step, form);
+      const std::size_t workspace_bytes = setup->check(algo);
+      const auto epilogue = second_launch(device, program, step, form, state);
+      return std::make_unique<CublasLtKernel>(setup, algo, workspace_bytes, epilogue, tactic);
+    }
+    refuse("there is no kernel " + tactic);
+  }
+
+ private:
+  /// What follows the product; nullptr for nothing.
+  static std::shared_ptr<const EpilogueKernel> second_launch(DeviceContext& device, const Program& program,
+                                                             const Step& step, Form form,
+                                                             std::span<const std::byte> state) {
+    if (form == Form::kFused) return nullptr;
+    if (form == Form::kHalf) {
+      return std::make_shared<const EpilogueKernel>(EpilogueKernel::in_place(device, program, step, state));
+    }
+    return std::make_shared<const EpilogueKernel>(device, program, step, state);
   }
 };
 
