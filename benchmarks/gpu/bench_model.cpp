@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <random>
 #include <thread>
 
@@ -112,8 +113,11 @@ struct Memory {
 Memory memory_now() {
   Memory memory;
   // Resident pages are the second number.
-  const std::string text = read_file("/proc/self/statm");
-  memory.host_mib = std::stod(text.substr(text.find(' '))) * 4096 / 1048576;
+  std::ifstream statm("/proc/self/statm");
+  double num_pages = 0;
+  double num_resident = 0;
+  statm >> num_pages >> num_resident;
+  memory.host_mib = num_resident * 4096 / 1048576;
   std::size_t free_bytes = 0;
   std::size_t total_bytes = 0;
   cuda::check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free GPU memory");
