@@ -27,8 +27,9 @@
 namespace pajamas::cuda {
 namespace {
 
-/// How the memory of a case's values lies.
-enum class Layout { kDense, kPermuted };
+/// How the memory of a case's values lies: row-major; channels last with gaps; channels last what is read and row-major
+/// what is written.
+enum class Layout { kDense, kPermuted, kMixed };
 
 struct Job {
   std::string name;
@@ -43,7 +44,7 @@ TensorDesc desc_of(DType type, const Shape& shape, Layout layout) {
   std::vector<std::size_t> order(shape.rank());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   // Channels-last, or a transposed matrix, with a gap of one element between rows.
-  if (layout == Layout::kPermuted && order.size() >= 2)
+  if (layout != Layout::kDense && order.size() >= 2)
     std::rotate(order.begin() + 1 - (order.size() == 2), order.begin() + 2 - (order.size() == 2), order.end());
   std::int64_t stride = 1;
   for (std::size_t i = order.size(); i-- > 0;) {
@@ -92,7 +93,7 @@ Wrapped wrap(const Model& model, const std::map<std::string, Tensor>& values, co
   for (const Initializer& constant : model.graph.initializers) {
     if (!inputs.contains(constant.name)) made.program.small_constants.push_back(constant);
   }
-  const auto add = [&](const std::string& name, std::vector<ValueId>& list) {
+  const auto add = [&](const std::string& name, std::vector<ValueId>& list, Layout layout) {
     Value value;
     value.name = name;
     const Tensor& tensor = values.at(name);
@@ -101,8 +102,10 @@ Wrapped wrap(const Model& model, const std::map<std::string, Tensor>& values, co
     list.push_back(static_cast<ValueId>(made.program.values.size()));
     made.program.values.push_back(value);
   };
-  for (const std::string& name : inputs) add(name, made.step.inputs);
-  for (const std::string& name : outputs) add(name, made.step.outputs);
+  for (const std::string& name : inputs) add(name, made.step.inputs, layout);
+  for (const std::string& name : outputs) {
+    add(name, made.step.outputs, layout == Layout::kMixed ? Layout::kDense : layout);
+  }
   return made;
 }
 
@@ -112,15 +115,17 @@ bool add_jobs(std::vector<Job>& jobs, const std::string& name, const Model& mode
               const std::vector<std::string>& outputs, double relative, double absolute, std::string& reason,
               int max_variants = 2, bool has_permuted = true) {
   bool is_first = true;
-  for (const Layout layout : {Layout::kDense, Layout::kPermuted}) {
+  for (const Layout layout : {Layout::kDense, Layout::kPermuted, Layout::kMixed}) {
     if (layout == Layout::kPermuted && !has_permuted) continue;
-    const Wrapped wrapped = wrap(model, values, inputs, outputs, layout, layout == Layout::kDense ? 0 : 3);
+    if (layout == Layout::kMixed && max_variants < 9) continue;
+    const Wrapped wrapped = wrap(model, values, inputs, outputs, layout, layout == Layout::kPermuted ? 3 : 0);
     try {
       const int variants = std::min(max_variants, num_loop_variants(wrapped.program, wrapped.step));
       for (int variant = 0; variant < variants; ++variant) {
         if (variant > 0 && layout == Layout::kPermuted && max_variants < 9) continue;
         Job job;
-        job.name = name + (layout == Layout::kDense ? "/dense" : "/permuted") + std::to_string(variant);
+        const char* kind = layout == Layout::kDense ? "/dense" : layout == Layout::kMixed ? "/mixed" : "/permuted";
+        job.name = name + kind + std::to_string(variant);
         job.kernel = make_loop_kernel(wrapped.program, wrapped.step, variant);
         for (const ValueId id : wrapped.step.inputs) {
           job.inputs.push_back(wrapped.program.value(id));
@@ -511,6 +516,74 @@ TEST(CudaLoops, FusedChains) {
   }
   run_all(jobs, 1000);
   compile_for_gpus(jobs, 20);
+}
+
+/// The end of a YOLO detector: boxes as expectations over softmaxes, classes, all anchors of two levels.
+TEST(CudaLoops, DetectorHeads) {
+  std::vector<Job> jobs;
+  for (const DType type : {DType::kFloat32, DType::kFloat16}) {
+    const std::string suffix = std::string("/") + to_string(type);
+    const double tolerance = type == DType::kFloat32 ? 1e-4 : 1e-2;
+    {
+      Builder b;
+      b.input("b0", type, {2, 32, 2, 4});
+      b.input("b1", type, {2, 32, 1, 4});
+      b.constant("s0", {2, 32, 8});
+      b.constant("s1", {2, 32, 4});
+      b.constant("s2", {2, 4, 8, 12});
+      b.constant("s3", {2, 4, 12});
+      b.constant("axis", {1});
+      Tensor weights(DType::kFloat32, {1, 8, 1, 1});
+      for (std::size_t i = 0; i < 8; ++i) weights.mutable_as<float>()[i] = static_cast<float>(i) - 2.5F;
+      b.model.graph.set_initializer("w",
+                                    type == DType::kFloat32 ? weights : Builder::from_float32(weights.view(), type));
+      b.node("Reshape", {"b0", "s0"}, "r0");
+      b.node("Reshape", {"b1", "s1"}, "r1");
+      b.node("Concat", {"r0", "r1"}, "c").set_attribute("axis", std::int64_t{2});
+      b.node("Reshape", {"c", "s2"}, "d");
+      b.node("Transpose", {"d"}, "t").set_attribute("perm", std::vector<std::int64_t>{0, 2, 1, 3});
+      b.node("Softmax", {"t"}, "p").set_attribute("axis", std::int64_t{1});
+      b.node("Mul", {"p", "w"}, "m");
+      b.node("ReduceSum", {"m", "axis"}, "e");
+      b.node("Reshape", {"e", "s3"}, "y");
+      b.output("y");
+      b.add(jobs, "boxes" + suffix, true, tolerance, tolerance);
+    }
+    {
+      Builder b;
+      b.input("boxes", type, {2, 4, 24});
+      b.input("c0", type, {2, 20, 4, 4});
+      b.input("c1", type, {2, 20, 2, 4});
+      b.constant("s0", {2, 20, 16});
+      b.constant("s1", {2, 20, 8});
+      b.node("Reshape", {"c0", "s0"}, "r0");
+      b.node("Reshape", {"c1", "s1"}, "r1");
+      b.node("Concat", {"r0", "r1"}, "c").set_attribute("axis", std::int64_t{2});
+      b.node("Sigmoid", {"c"}, "p");
+      b.node("Concat", {"boxes", "p"}, "y").set_attribute("axis", std::int64_t{1});
+      b.output("y");
+      b.add(jobs, "classes" + suffix, true, tolerance, tolerance);
+    }
+    {
+      Builder b;
+      b.input("x", type, {2, 24, 40});
+      b.node("Transpose", {"x"}, "t").set_attribute("perm", std::vector<std::int64_t>{0, 2, 1});
+      b.node("Tanh", {"t"}, "y");
+      b.output("y");
+      b.add(jobs, "transposed" + suffix, true, tolerance, tolerance);
+    }
+    {
+      Builder b;
+      b.input("x", type, {2, 8, 5, 6});
+      Node& pool = b.node("MaxPool", {"x"}, "y");
+      pool.set_attribute("kernel_shape", std::vector<std::int64_t>{5, 3});
+      pool.set_attribute("pads", std::vector<std::int64_t>{2, 1, 2, 1});
+      b.output("y");
+      b.add(jobs, "pooled" + suffix, true, tolerance, tolerance);
+    }
+  }
+  run_all(jobs, 200);
+  compile_for_gpus(jobs, 5);
 }
 
 TEST(CudaLoops, PartitionJoinsWhatOneKernelCanDo) {

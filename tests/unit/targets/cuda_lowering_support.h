@@ -80,8 +80,9 @@ inline double difference(const Tensor& wanted, const Tensor& found) {
     const auto x = static_cast<double>(a.as<float>()[i]);
     const auto y = static_cast<double>(b.as<float>()[i]);
     if (std::isnan(y) != std::isnan(x)) return INFINITY;
-    if (std::isnan(x) || x == y) continue;
-    squares += x * x;
+    if (std::isnan(x)) continue;
+    if (std::isfinite(x)) squares += x * x;
+    if (x == y) continue;
     worst = std::max(worst, std::abs(x - y));
   }
   return worst == 0 ? 0 : worst / std::sqrt(std::max(squares / static_cast<double>(a.as<float>().size()), 1e-20));

@@ -34,6 +34,7 @@ std::unique_ptr<StepKernel> make(DeviceContext& device, const Program& program, 
   std::copy(std::begin(source.grid), std::end(source.grid), geometry.grid);
   std::copy(std::begin(source.block), std::end(source.block), geometry.block);
   geometry.shared_bytes = source.shared_bytes;
+  geometry.is_dependent_launch = device.info().sm >= 90 ? 1 : 0;
   return compile_kernel(device, program, arguments_of(step), tactic, geometry, source.source, source.entry);
 }
 

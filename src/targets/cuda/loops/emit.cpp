@@ -2,12 +2,14 @@
 #include "targets/cuda/loops/emit.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdio>
 #include <limits>
 #include <set>
 
 #include "pajamas/error.h"
+#include "tensor/half.h"
 
 namespace pajamas::cuda::loops {
 
@@ -54,6 +56,12 @@ std::string store_text(DType type, const std::string& value) {
   if (type == DType::kFloat16) return "lp_to_half(" + value + ")";
   if (type == DType::kBfloat16) return "lp_to_bfloat(" + value + ")";
   return "(" + memory_type_name(type) + ")" + value;
+}
+
+std::string memory_literal(DType type, double number, std::int64_t integer) {
+  if (type == DType::kFloat16) return std::to_string(float16_from_float(static_cast<float>(number)));
+  if (type == DType::kBfloat16) return std::to_string(bfloat16_from_float(static_cast<float>(number)));
+  return store_text(type, literal(register_type(type), number, integer));
 }
 
 std::string literal(DType type, double number, std::int64_t integer) {
@@ -176,13 +184,15 @@ void BodyEmitter::place(const std::vector<ExprId>& roots) {
 
 void BodyEmitter::find_vectors() {
   // Loads of one scope, slot, guard and base that differ by a constant; aligned runs of 16, 8 or 4 bytes become one.
-  std::map<std::tuple<int, int, ExprId, FormId>, std::map<std::int64_t, ExprId>> families;
+  using Family = std::tuple<int, int, ExprId, FormId, std::uint64_t, std::int64_t>;
+  std::map<Family, std::map<std::int64_t, ExprId>> families;
   auto& pool = const_cast<ExprPool&>(pool_);  // making a form changes no meaning
   for (const ExprId id : nodes_) {
     const Expr entry = pool_.expr(id);
     if (entry.kind != ExprKind::kLoad || region_.slots()[static_cast<std::size_t>(entry.slot)].table) continue;
     const std::int64_t constant = pool_.form(entry.form).constant;
-    families[{scope_of_.at(id), entry.slot, entry.c, pool.add(entry.form, -constant)}][constant] = id;
+    families[{scope_of_.at(id), entry.slot, entry.c, pool.add(entry.form, -constant),
+              std::bit_cast<std::uint64_t>(entry.number), entry.integer}][constant] = id;
   }
   for (const auto& [key, members] : families) {
     const Slot& slot = region_.slots()[static_cast<std::size_t>(std::get<1>(key))];
@@ -332,7 +342,15 @@ void BodyEmitter::emit_vector(ExprId id, int scope) {
   if (first.c == kNone) {
     line(scope, "const " + vector + " " + made + " = " + source + ";");
   } else {
-    line(scope, vector + " " + made + " = {};\nif (" + name(first.c) + ") " + made + " = " + source + ";");
+    std::string fill;
+    if (first.number != 0 || first.integer != 0) {
+      const std::string element = memory_literal(type, first.number, first.integer);
+      for (std::size_t k = 0; k < run.size(); ++k) fill += (k == 0 ? "{" : ", ") + element;
+      fill = "{" + fill + "}}";
+    } else {
+      fill = "{}";
+    }
+    line(scope, vector + " " + made + " = " + fill + ";\nif (" + name(first.c) + ") " + made + " = " + source + ";");
   }
   ++num_loads_;
   for (std::size_t k = 0; k < run.size(); ++k) {
@@ -399,7 +417,7 @@ std::string BodyEmitter::value_text(ExprId id, int scope) {
       const std::string memory = (slot.table ? "table" : "in") + std::to_string(entry.slot);
       const std::string element = load_text(slot.desc.dtype, memory + "[" + form_text(entry.form, scope) + "]");
       if (entry.c == kNone) return element;
-      return name(entry.c) + " ? " + element + " : " + literal(entry.type, 0, 0);
+      return name(entry.c) + " ? " + element + " : " + literal(entry.type, entry.number, entry.integer);
     }
     case ExprKind::kSelect: return name(entry.c) + " ? " + name(entry.a) + " : " + name(entry.b);
     case ExprKind::kCast:

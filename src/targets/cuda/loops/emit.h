@@ -22,6 +22,8 @@ int memory_bytes(DType type);
 /// An element as stored from a register and back.
 std::string load_text(DType type, const std::string& element);
 std::string store_text(DType type, const std::string& value);
+/// A number as it stands in memory.
+std::string memory_literal(DType type, double number, std::int64_t integer);
 std::string literal(DType type, double number, std::int64_t integer);
 
 /// Straight-line code for a set of expressions. Names are unique in a kernel by `prefix`.

@@ -115,7 +115,7 @@ enum class ExprKind : std::uint8_t {
   kConstant,     ///< number or integer, by type
   kIndex,        ///< the value of `form`, int64
   kNonNegative,  ///< form >= 0, bool
-  kLoad,         ///< element `form` of memory slot `slot`, read only where `c` (kNone: always) holds
+  kLoad,         ///< element `form` of memory slot `slot` where `c` (kNone: always) holds, `number`/`integer` elsewhere
   kUnary,
   kBinary,
   kSelect,  ///< c ? a : b; lazy: only the chosen side is computed
@@ -175,7 +175,8 @@ class ExprPool {
   ExprId non_negative(FormId form);
   /// low <= form < high
   ExprId in_range(FormId form, std::int64_t low, std::int64_t high);
-  ExprId load(std::int32_t slot, DType type, FormId address, ExprId guard);
+  /// `fill`: the constant that it is where the guard does not hold; kNone: 0.
+  ExprId load(std::int32_t slot, DType type, FormId address, ExprId guard, ExprId fill = kNone);
   ExprId unary(Op op, ExprId a);
   ExprId binary(Op op, ExprId a, ExprId b);
   ExprId both(ExprId a, ExprId b);  ///< Logical and; kNone is true.

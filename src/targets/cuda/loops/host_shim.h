@@ -20,6 +20,9 @@
 #define __shared__ static
 #define __restrict__ __restrict
 
+#define lp_wait_for_predecessor()
+#define lp_from_here_on(p)
+
 struct LpDimensions {
   unsigned x = 1, y = 1, z = 1;
 };

@@ -46,6 +46,10 @@ FormId address_of(Region& region, const TensorDesc& desc, const Index& index);
 /// Stores `values` (names) at `addresses`, as vectors where neighbours and alignment allow.
 std::string store_lanes(Region& region, BodyEmitter& body, std::size_t output, const Output& to,
                         const std::vector<FormId>& addresses, const std::vector<std::string>& values);
+/// How far apart in memory neighbours along each axis of a value are, for each load that the value's elements come
+/// from; 0 along an axis that the load does not depend on. Found by looking at the addresses of a few elements. Makes
+/// formulas: ask a region of its own.
+std::vector<std::vector<std::int64_t>> load_strides(Region& region, const std::string& value, const Shape& shape);
 /// Whole source around a body, with parameters and tables.
 std::string whole_source(const Region& region, const KernelRequest& request, const std::string& entry,
                          const std::string& body, std::int64_t num_threads);

@@ -1,5 +1,6 @@
 // Kernels of regions without reductions, and what both kinds of kernel share.
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <set>
 
@@ -12,21 +13,98 @@ namespace {
 constexpr std::int64_t kThreadsPerBlock = 256;
 /// Threads that keep the largest GPU we tune for busy: 132 multiprocessors of 256 threads. Fewer elements a thread
 /// below that.
-constexpr std::int64_t kEnoughThreads = 132 * 256;
+constexpr std::int64_t kMultiprocessors = 132;
+constexpr std::int64_t kEnoughThreads = kMultiprocessors * 256;
 
-std::vector<int> widths_for(const KernelRequest& request) {
+/// What a thread computes: neighbours along the output's fastest axis, and along the axis that is fastest where it
+/// reads.
+struct Tile {
+  std::int64_t width = 1;
+  std::int64_t across = 1;
+  bool operator==(const Tile&) const = default;
+};
+
+std::vector<std::size_t> by_stride(const TensorDesc& desc) {
+  std::vector<std::size_t> order(desc.extents.rank());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    // An axis of one element has no stride of its own: outermost.
+    const std::int64_t first = desc.extents[a] == 1 ? std::numeric_limits<std::int64_t>::max() : desc.strides[a];
+    const std::int64_t second = desc.extents[b] == 1 ? std::numeric_limits<std::int64_t>::max() : desc.strides[b];
+    return first > second;
+  });
+  return order;
+}
+
+/// The axis of the output along which most loads have neighbours, when that is not the output's own fastest one; -1
+/// otherwise. Row-major everywhere and no Transpose: nothing to look for.
+int axis_across(const KernelRequest& request, const Output& output) {
+  const std::size_t rank = output.desc.extents.rank();
+  if (rank < 2) return -1;
+  const auto is_plain = [](const TensorDesc& desc) {
+    return desc.extents.rank() == 0 || desc.strides.back() == 1 || desc.extents[desc.extents.rank() - 1] == 1;
+  };
+  if (is_plain(output.desc) &&
+      std::all_of(request.inputs.begin(), request.inputs.end(), [&](const Output& in) { return is_plain(in.desc); }) &&
+      std::none_of(request.nodes.begin(), request.nodes.end(), [](const Node* node) {
+        const OperatorEntry* entry = find_operator(*node);
+        return entry != nullptr && entry->kind == OperatorClass::kTranspose;
+      })) {
+    return -1;
+  }
+  const auto region = make_region(request);
+  const std::size_t fast = by_stride(output.desc).back();
+  std::vector<int> votes(rank, 0);
+  for (const auto& strides : load_strides(*region, output.name, output.desc.extents)) {
+    if (strides[fast] == 0 || strides[fast] == 1) continue;
+    for (std::size_t axis = 0; axis < rank; ++axis) votes[axis] += axis != fast && strides[axis] == 1 ? 1 : 0;
+  }
+  const auto most = std::max_element(votes.begin(), votes.end());
+  return *most == 0 ? -1 : static_cast<int>(most - votes.begin());
+}
+
+std::int64_t factor_of_two(std::int64_t extent, std::int64_t limit) {
+  while (limit > 1 && extent % limit != 0) limit /= 2;
+  return limit;
+}
+
+/// The output with the most elements decides.
+const Output& largest_of(const KernelRequest& request) {
+  return *std::max_element(request.outputs.begin(), request.outputs.end(), [](const Output& a, const Output& b) {
+    return a.desc.extents.num_elements() < b.desc.extents.num_elements();
+  });
+}
+
+std::vector<Tile> tiles_for(const KernelRequest& request) {
   int bytes = 8;
   std::int64_t total = 0;
   for (const Output& output : request.outputs) {
     bytes = std::min(bytes, memory_bytes(output.desc.dtype));
     total = std::max(total, output.desc.extents.num_elements());
   }
-  int best = std::min(8, 16 / bytes);
-  std::vector<int> widths;
-  for (int width = best; width >= 1; width /= 2) widths.push_back(width);
+  const int widest = std::min(8, 16 / bytes);
+  std::int64_t best = widest;
+  std::vector<Tile> tiles;
+  for (std::int64_t width = best; width >= 1; width /= 2) tiles.push_back({width, 1});
   while (best > 1 && total / best < kEnoughThreads) best /= 2;
-  std::stable_partition(widths.begin(), widths.end(), [&](int width) { return width == best; });
-  return widths;
+  std::stable_partition(tiles.begin(), tiles.end(), [&](const Tile& tile) { return tile.width == best; });
+  const Output& main = largest_of(request);
+  const int across = total == 0 ? -1 : axis_across(request, main);
+  if (across < 0) return tiles;
+  // Squares first: whole vectors both ways. Several threads a multiprocessor are enough, each has many loads in flight.
+  const std::int64_t fast = factor_of_two(main.desc.extents[by_stride(main.desc).back()], widest);
+  const std::int64_t most = factor_of_two(main.desc.extents[static_cast<std::size_t>(across)], widest);
+  std::vector<Tile> squares;
+  for (const std::int64_t a : {most, most / 2}) {
+    if (a < 2) continue;
+    for (const std::int64_t width : {fast, fast / 2}) {
+      if (width >= 1) squares.push_back({width, a});
+    }
+  }
+  std::stable_partition(squares.begin(), squares.end(),
+                        [&](const Tile& tile) { return total / (tile.width * tile.across) >= kEnoughThreads / 4; });
+  tiles.insert(tiles.begin(), squares.begin(), squares.end());
+  return tiles;
 }
 
 }  // namespace
@@ -155,8 +233,11 @@ std::string whole_source(const Region& region, const KernelRequest& request, con
   }
   source += "extern \"C\" __global__ void __launch_bounds__(512) " + entry + "(";
   bool is_first = true;
+  // Addresses are known to the compiler only behind the wait, or it might read before.
+  std::string begin = "lp_wait_for_predecessor();\n";
   const auto parameter = [&](const std::string& type, const std::string& name) {
     source += std::string(is_first ? "" : ", ") + type + "* __restrict__ " + name;
+    begin += "lp_from_here_on(" + name + ");\n";
     is_first = false;
   };
   for (std::size_t i = 0; i < request.inputs.size(); ++i) {
@@ -165,16 +246,96 @@ std::string whole_source(const Region& region, const KernelRequest& request, con
   for (std::size_t i = 0; i < request.outputs.size(); ++i) {
     parameter(memory_type_name(request.outputs[i].desc.dtype), "out" + std::to_string(i));
   }
-  return source + ") {\n" + body + "}\n";
+  return source + ") {\n" + begin + body + "}\n";
 }
 
-int num_pointwise_variants(const KernelRequest& request) { return static_cast<int>(widths_for(request).size()); }
+int num_pointwise_variants(const KernelRequest& request) { return static_cast<int>(tiles_for(request).size()); }
+
+std::vector<std::vector<std::int64_t>> load_strides(Region& region, const std::string& value, const Shape& shape) {
+  ExprPool& pool = region.pool;
+  Index index;
+  std::vector<VarId> variables;
+  for (const std::int64_t extent : shape) {
+    variables.push_back(pool.new_variable("at" + std::to_string(index.size()), std::max<std::int64_t>(extent, 1)));
+    index.push_back(extent > 1 ? pool.variable(variables.back()) : pool.constant_form(0));
+  }
+  std::vector<ExprId> stack{region.at(value, index, kNone)};
+  std::set<ExprId> seen;
+  std::vector<std::vector<std::int64_t>> found;
+  while (!stack.empty()) {
+    const ExprId id = stack.back();
+    stack.pop_back();
+    if (!seen.insert(id).second) continue;
+    const auto operands = pool.operands(id);
+    stack.insert(stack.end(), operands.begin(), operands.end());
+    const Expr entry = pool.expr(id);
+    if (entry.kind != ExprKind::kLoad || pool.form(entry.form).has_expr) continue;
+    if (region.slots()[static_cast<std::size_t>(entry.slot)].table) continue;
+    // Variables of windows and rows stay where they start, like those of the axes.
+    const auto address = [&](std::size_t moved) {
+      Substitution at;
+      for (VarId other = 0; other < 64; ++other) {
+        if ((pool.form(entry.form).vars >> other & 1) != 0) at[other] = pool.constant_form(0);
+      }
+      if (moved < variables.size()) at[variables[moved]] = pool.constant_form(1);
+      return pool.form(pool.substitute_form(entry.form, at)).constant;
+    };
+    std::vector<std::int64_t> strides;
+    const std::int64_t start = address(variables.size());
+    for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
+      const bool is_there = (pool.form(entry.form).vars >> variables[axis] & 1) != 0;
+      strides.push_back(is_there ? address(axis) - start : 0);
+    }
+    found.push_back(std::move(strides));
+  }
+  return found;
+}
+
+namespace {
+
+/// How the elements of one shape are dealt to threads: each has one tile.
+struct Deal {
+  VarId fast = -1;    ///< Along the output's fastest axis,
+  VarId across = -1;  ///< along the other of the tile (-1: none),
+  VarId rest = -1;    ///< over all other axes.
+  Index index;
+  std::int64_t num_fast = 1, num_across = 1, num_rest = 1;  ///< Tiles along each; elements of the rest.
+};
+
+Deal deal_tiles(ExprPool& pool, const TensorDesc& shape, const Tile& tile, std::size_t axis) {
+  Deal deal;
+  const auto order = by_stride(shape);
+  const std::size_t fast = order.back();
+  deal.index.assign(shape.extents.rank(), pool.constant_form(0));
+  deal.num_fast = shape.extents[fast] / tile.width;
+  deal.num_across = shape.extents[axis] / tile.across;
+  for (const std::size_t other : order) {
+    if (other != fast && other != axis) deal.num_rest *= shape.extents[other];
+  }
+  deal.fast = pool.new_variable("f", shape.extents[fast]);
+  deal.across = pool.new_variable("a", shape.extents[axis]);
+  deal.rest = pool.new_variable("o", deal.num_rest);
+  deal.index[fast] = pool.variable(deal.fast);
+  deal.index[axis] = pool.variable(deal.across);
+  std::int64_t inner = 1;
+  for (std::size_t i = order.size(); i-- > 0;) {
+    if (order[i] == fast || order[i] == axis) continue;
+    const std::int64_t extent = shape.extents[order[i]];
+    if (extent > 1) deal.index[order[i]] = pool.digit(pool.variable(deal.rest), inner, extent);
+    inner *= extent;
+  }
+  return deal;
+}
+
+}  // namespace
 
 LoopKernel make_pointwise_kernel(const KernelRequest& request, int variant) {
   const auto region = make_region(request);
   ExprPool& pool = region->pool;
-  const std::vector<int> widths = widths_for(request);
-  const std::int64_t width = widths.at(static_cast<std::size_t>(variant));
+  const std::vector<Tile> tiles = tiles_for(request);
+  const Tile tile = tiles.at(static_cast<std::size_t>(variant));
+  const std::int64_t width = tile.width;
+  const int across = tile.across > 1 ? axis_across(request, largest_of(request)) : -1;
   LoopKernel kernel;
   kernel.entry = "pajamas_loop";
   std::string body = "const lp_index thread = (lp_index)blockIdx.x * (lp_index)blockDim.x + (lp_index)threadIdx.x;\n";
@@ -194,10 +355,59 @@ LoopKernel make_pointwise_kernel(const KernelRequest& request, int variant) {
     }
     const std::int64_t total = shape.extents.num_elements();
     if (total == 0) continue;
-    std::vector<std::size_t> order(shape.extents.rank());
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::size_t a, std::size_t b) { return shape.strides[a] > shape.strides[b]; });
+    const bool is_tiled = across >= 0 && shape.extents == largest_of(request).desc.extents &&
+                          by_stride(shape).back() == by_stride(largest_of(request).desc).back();
+    if (is_tiled) {
+      const Deal deal = deal_tiles(pool, shape, tile, static_cast<std::size_t>(across));
+      const std::int64_t count = deal.num_fast * deal.num_across * deal.num_rest;
+      const VarId thread = pool.new_variable("v", std::max<std::int64_t>(count, 1));
+      // Two neighbours along the fast axis make a sector of 32 bytes to store; then the axis that loads run along.
+      const std::int64_t pair = factor_of_two(deal.num_fast, 2);
+      const FormId v = pool.variable(thread);
+      const FormId at_fast = pool.add(
+          pool.digit(v, 1, pair),
+          pool.scale(pool.digit(v, pair * deal.num_across, std::max<std::int64_t>(deal.num_fast / pair, 1)), pair));
+      const FormId at_across = pool.digit(v, pair, deal.num_across);
+      const FormId at_rest = pool.divide(v, deal.num_fast * deal.num_across);
+      std::vector<ExprId> roots;
+      struct Lanes {
+        std::size_t member;
+        std::vector<ExprId> values;
+        std::vector<FormId> addresses;
+      };
+      std::vector<Lanes> lanes;
+      for (const std::size_t member : members) {
+        const ExprId value = region->at(request.outputs[member].name, deal.index, kNone);
+        const FormId address = address_of(*region, request.outputs[member].desc, deal.index);
+        kernel.flops += operations_in(*region, {value}) * static_cast<double>(total);
+        Lanes own{member, {}, {}};
+        for (std::int64_t lane = 0; lane < tile.across * tile.width; ++lane) {
+          const Substitution at{{deal.fast, pool.add(pool.scale(at_fast, tile.width), lane % tile.width)},
+                                {deal.across, pool.add(pool.scale(at_across, tile.across), lane / tile.width)},
+                                {deal.rest, at_rest}};
+          own.values.push_back(pool.substitute(value, at));
+          own.addresses.push_back(pool.substitute_form(address, at));
+        }
+        roots.insert(roots.end(), own.values.begin(), own.values.end());
+        lanes.push_back(std::move(own));
+      }
+      const std::string at = "t" + std::to_string(section);
+      body += "{\nconst lp_index " + at + " = thread - (lp_index)" + std::to_string(num_threads) + ";\n";
+      body += "if (" + at + " >= 0 && " + at + " < (lp_index)" + std::to_string(count) + ") {\n";
+      BodyEmitter emitter(*region, "a", {{thread, at}}, {}, is_fast(request));
+      emitter.run(roots);
+      std::string stores;
+      for (const Lanes& own : lanes) {
+        std::vector<std::string> texts;
+        for (const ExprId value : own.values) texts.push_back(emitter.name(value));
+        stores += store_lanes(*region, emitter, own.member, request.outputs[own.member], own.addresses, texts);
+      }
+      body += emitter.text() + stores + "}\n}\n";
+      num_threads += count;
+      ++section;
+      continue;
+    }
+    const std::vector<std::size_t> order = by_stride(shape);
     const VarId flat = pool.new_variable("i", total);
     const std::int64_t num_vectors = total / width;
     const std::int64_t rest = total - num_vectors * width;
@@ -265,10 +475,12 @@ LoopKernel make_pointwise_kernel(const KernelRequest& request, int variant) {
     num_threads += num_vectors + rest;
     ++section;
   }
-  kernel.source = whole_source(*region, request, kernel.entry, body, num_threads * width);
-  kernel.block[0] = static_cast<std::uint32_t>(kThreadsPerBlock);
-  kernel.grid[0] =
-      static_cast<std::uint32_t>(std::max<std::int64_t>(1, (num_threads + kThreadsPerBlock - 1) / kThreadsPerBlock));
+  kernel.source = whole_source(*region, request, kernel.entry, body, num_threads * width * tile.across);
+  // Small work on all multiprocessors.
+  std::int64_t threads = kThreadsPerBlock;
+  while (threads > 64 && num_threads / threads < 2 * kMultiprocessors) threads /= 2;
+  kernel.block[0] = static_cast<std::uint32_t>(threads);
+  kernel.grid[0] = static_cast<std::uint32_t>(std::max<std::int64_t>(1, (num_threads + threads - 1) / threads));
   return kernel;
 }
 

@@ -7,6 +7,14 @@ namespace pajamas::cuda::loops {
 const char* prelude() {
   return R"cuda(
 #ifndef LP_HOST
+// Programmatic dependent launch: the kernel before this one has ended and its writes are seen; the one after this may
+// begin to prepare itself.
+__device__ inline void lp_wait_for_predecessor() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+template <typename T> __device__ inline void lp_from_here_on(T* __restrict__& p) { asm volatile("" : "+l"(p)::"memory"); }
 __device__ inline float lp_from_half(unsigned short h) {
   float f;
   asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
@@ -22,6 +30,17 @@ __device__ inline unsigned short lp_to_bfloat(float f) {
   unsigned short h;
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(f));
   return h;
+}
+// One instruction, and a NaN stays one.
+__device__ inline float lp_min(float a, float b) {
+  float f;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(f) : "f"(a), "f"(b));
+  return f;
+}
+__device__ inline float lp_max(float a, float b) {
+  float f;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(f) : "f"(a), "f"(b));
+  return f;
 }
 __device__ inline float lp_rsqrt(float f) { return rsqrtf(f); }
 __device__ inline float lp_f32_infinity() { return __uint_as_float(0x7f800000u); }

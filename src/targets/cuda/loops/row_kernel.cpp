@@ -42,9 +42,18 @@ Space find_space(Region& region, const KernelRequest& request) {
   const auto axes = axes_of_row(region, anchor);
   // The strides of the largest input of that shape decide what is fastest.
   std::vector<std::int64_t> strides = dense(DType::kFloat32, shape).strides;
-  for (const Output& input : request.inputs) {
-    if (input.desc.extents == shape) {
-      strides = input.desc.strides;
+  const auto main = std::find_if(request.inputs.begin(), request.inputs.end(),
+                                 [&](const Output& input) { return input.desc.extents == shape; });
+  if (main != request.inputs.end()) {
+    strides = main->desc.strides;
+  } else {
+    // What is reduced is computed in the region, behind views perhaps: where do its loads come from?
+    const auto probe = make_region(request);
+    for (const auto& found : load_strides(*probe, anchor.inputs[0], shape)) {
+      bool is_whole = true;
+      for (std::size_t i = 0; i < shape.rank(); ++i) is_whole = is_whole && (found[i] > 0 || shape[i] == 1);
+      if (!is_whole) continue;
+      strides = found;
       break;
     }
   }

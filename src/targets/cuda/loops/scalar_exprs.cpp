@@ -110,14 +110,18 @@ ExprId ExprPool::in_range(FormId id, std::int64_t low, std::int64_t high) {
   return both(non_negative(add(id, -low)), non_negative(add(scale(id, -1), high - 1)));
 }
 
-ExprId ExprPool::load(std::int32_t slot, DType type, FormId address, ExprId guard) {
+ExprId ExprPool::load(std::int32_t slot, DType type, FormId address, ExprId guard, ExprId fill) {
   Expr made;
   made.kind = ExprKind::kLoad;
   made.type = register_type(type);
   made.slot = slot;
   made.form = normalized(form(address).constant, form(address).terms);
   made.c = is_true(guard) ? kNone : guard;
-  if (is_false(guard)) return integer(made.type, 0);
+  if (is_false(guard)) return fill == kNone ? integer(made.type, 0) : fill;
+  if (fill != kNone && made.c != kNone) {
+    made.number = expr(fill).number;
+    made.integer = expr(fill).integer;
+  }
   return intern_expr(made);
 }
 
@@ -168,6 +172,10 @@ ExprId ExprPool::select(ExprId condition, ExprId yes, ExprId no, bool is_lazy) {
   if (yes == no) return yes;
   if (expr(yes).type != expr(no).type) {
     throw Error(ErrorKind::kInternal, "a choice of two types in a generated expression");
+  }
+  // A load behind this very condition is the constant elsewhere by itself.
+  if (const Expr load = expr(yes); load.kind == ExprKind::kLoad && load.c == condition && is_constant(no) && !is_lazy) {
+    return this->load(load.slot, load.type, load.form, condition, no);
   }
   Expr made;
   made.kind = ExprKind::kSelect;
@@ -250,7 +258,9 @@ ExprId ExprPool::substitute(ExprId root, const Substitution& values) {
       case ExprKind::kIndex: result = index(substitute_form(entry.form, values)); break;
       case ExprKind::kNonNegative: result = non_negative(substitute_form(entry.form, values)); break;
       case ExprKind::kLoad:
-        result = load(entry.slot, entry.type, substitute_form(entry.form, values), of(entry.c));
+        result =
+            load(entry.slot, entry.type, substitute_form(entry.form, values), of(entry.c),
+                 is_float_type(entry.type) ? number(entry.type, entry.number) : integer(entry.type, entry.integer));
         break;
       case ExprKind::kUnary: result = unary(entry.op, of(entry.a)); break;
       case ExprKind::kBinary: result = binary(entry.op, of(entry.a), of(entry.b)); break;

@@ -8,6 +8,7 @@
 #include "graph/shape_inference.h"
 #include "pajamas/error.h"
 #include "targets/cuda/lowering/graph_context.h"
+#include "targets/cuda/lowering/sink_splits.h"
 #include "targets/cuda/lowering/window.h"
 #include "tensor/half.h"
 
@@ -38,6 +39,7 @@ class Rewriter {
     result_.model.graph.nodes.clear();
     for (Node& node : nodes) {
       if (node.is("Conv") && embed_patches(node)) continue;
+      if (node.is("Conv") && reduce_channels(node)) continue;
       if (node.is("Conv")) pad_channels(node);
       if (node.is("Gemm") && split_gemm(node)) continue;
       result_.model.graph.nodes.push_back(std::move(node));
@@ -174,6 +176,39 @@ class Rewriter {
     return true;
   }
 
+  /// A convolution with kernel 1 and one output channel is a weighted sum over the channels: a loop, which reads no
+  /// more than a convolution would and takes what stands before and behind it along (the end of YOLO's box regression).
+  bool reduce_channels(const Node& conv) {
+    DType dtype = DType::kUndefined;
+    const std::optional<Shape> weights = shape_of_constant(conv.inputs[1], dtype);
+    if (!weights || weights->rank() < 3 || (*weights)[0] != 1 || (*weights)[1] < 2) return false;
+    // Numbers that loops have in their source.
+    if (bytes_of(dtype, *weights) > ConstantTable::kSmallBytes) return false;
+    const std::size_t axes = weights->rank() - 2;
+    const std::vector<std::int64_t> ones(axes, 1);
+    const auto pads = conv.ints_attribute("pads", std::vector<std::int64_t>(2 * axes, 0));
+    if (!std::equal(ones.begin(), ones.end(), weights->begin() + 2) || conv.int_attribute("group", 1) != 1 ||
+        conv.ints_attribute("strides", ones) != ones ||
+        std::any_of(pads.begin(), pads.end(), [](std::int64_t pad) { return pad != 0; })) {
+      return false;
+    }
+    DType bias_dtype = DType::kUndefined;
+    const bool has_bias = conv.inputs.size() > 2 && !conv.inputs[2].empty();
+    if (has_bias && !shape_of_constant(conv.inputs[2], bias_dtype)) return false;
+    const std::string label = conv.name.empty() ? conv.outputs[0] : conv.name;
+    std::vector<Node>& nodes = result_.model.graph.nodes;
+    std::string sum = append("Mul", label + "/weigh", conv.outputs[0] + "/weighed", {conv.inputs[0], conv.inputs[1]});
+    sum = append("ReduceSum", label, conv.outputs[0] + "/sum", {sum});
+    if (opset_ >= 13) {
+      nodes.back().inputs.push_back(integers(sum + "/axes", {1}));
+    } else {
+      nodes.back().set_attribute("axes", std::vector<std::int64_t>{1});
+    }
+    if (has_bias) append("Add", label + "/bias", conv.outputs[0] + "/biased", {sum, conv.inputs[2]});
+    nodes.back().outputs = conv.outputs;
+    return true;
+  }
+
   /// `pads` as the opset has them: before all axes, then behind all.
   void set_pads(Node& pad, const std::vector<std::int64_t>& pads) {
     if (opset_ < 11) return pad.set_attribute("pads", pads);
@@ -291,7 +326,8 @@ class Rewriter {
 }  // namespace
 
 Rewritten rewrite_for_steps(const Model& model, const ConstantTable& constants) {
-  return Rewriter(model, constants).take();
+  const Model sunk = with_sunk_splits(model, constants);
+  return Rewriter(sunk, constants).take();
 }
 
 }  // namespace pajamas::cuda
