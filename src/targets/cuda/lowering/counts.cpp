@@ -34,8 +34,7 @@ void forget_names(std::vector<ValueInfo>& infos) {
 
 class CountFinder {
  public:
-  CountFinder(Model slim, const ConstantTable& constants)
-      : model_(std::move(slim)), constants_(constants), names_(model_.graph), opset_(model_.opset()) {
+  explicit CountFinder(Model slim) : model_(std::move(slim)), names_(model_.graph), opset_(model_.opset()) {
     forget_names(model_.graph.value_infos);
     forget_names(model_.graph.outputs);
   }
@@ -320,7 +319,6 @@ class CountFinder {
   }
 
   Model model_;
-  const ConstantTable& constants_;
   NameSet names_;
   std::int64_t opset_;
   std::shared_ptr<const GraphFacts> facts_;
@@ -338,7 +336,7 @@ bool has_known_inputs(const Model& model) {
 std::optional<BoundedModel> bound_counts(const Model& model, const ConstantTable& constants) {
   const auto& nodes = model.graph.nodes;
   if (!std::any_of(nodes.begin(), nodes.end(), can_make_counts) || !has_known_inputs(model)) return {};
-  CountFinder finder(without_large_constants(model, constants), constants);
+  CountFinder finder(without_large_constants(model, constants));
   if (!finder.run()) return {};
   CountedGraph graph(finder.model(), finder.facts(), finder.bounds());
   for (const Node& node : finder.model().graph.nodes) write_bounded(graph, node);
