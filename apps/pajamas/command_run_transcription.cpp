@@ -134,7 +134,8 @@ class FileRun {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (!context_.is_json) {
       std::cerr << fmt::format("[{:.1f} s of audio, language {}, {} segments, {:.1f} s, {:.1f} x real time]\n",
-                               transcript.duration_s, transcript.language, transcript.segments.size(), seconds,
+                               transcript.duration_s, transcript.language.empty() ? "unknown" : transcript.language,
+                               transcript.segments.size(), seconds,
                                seconds > 0 ? transcript.duration_s / seconds : 0.0);
     }
     nlohmann::json json = to_json(transcript, options_.has_words);
@@ -157,6 +158,9 @@ class FileRun {
     options.is_text_carried = options_.is_text_carried;
     options.initial_prompt = options_.initial_prompt;
     options.hot_words = options_.hot_words;
+    options.language_model = options_.language_model;
+    options.language_model_weight = options_.language_model_weight;
+    options.word_bonus = options_.word_bonus;
     options.batch_size = options_.is_streamed ? 1 : options_.batch_size;
     if (!options_.vad.empty()) options.is_speech_detected = options_.vad == "on";
     if (options_.is_streamed) options.on_partial = [this](const std::string& text) { partial_.show(text); };
@@ -223,13 +227,21 @@ std::vector<std::string> add_transcription_options(CLI::App& app, TranscriptionR
   app.add_option(named("--language"), options.language, "Transcription: code like en (default: found by the model)");
   app.add_flag(named("--translate"), options.is_translated, "Transcription: text in English");
   app.add_option(named("--beam"), options.beam_size, "Transcription: beams of the search (default 1: greedy)")
-      ->check(CLI::Range(1, 16));
+      ->check(CLI::Range(1, 1024));
   app.add_option(named("--vad"), options.vad, "Transcription: on or off: look for speech first (default: where it can)")
       ->check(CLI::IsMember({"on", "off"}));
   app.add_flag(named("--stream"), options.is_streamed, "Transcription: show text that is not final yet, on stderr");
   app.add_flag(named("--carry"), options.is_text_carried, "Transcription: tell each chunk the text before it");
   app.add_option(named("--initial-prompt"), options.initial_prompt, "Transcription: text before the first chunk");
   app.add_option(named("--hot-words"), options.hot_words, "Transcription: words to expect");
+  app.add_option(named("--lm"), options.language_model,
+                 "Transcription by CTC with --beam: n-gram language model as ARPA text");
+  app.add_option(named("--lm-weight"), options.language_model_weight,
+                 "Transcription with --lm: weight of the language model, 0..100 (default 0.5)")
+      ->check(CLI::Range(0.0, 100.0));
+  app.add_option(named("--word-bonus"), options.word_bonus,
+                 "Transcription with --lm: what each word adds, -100..100 (default 1.5)")
+      ->check(CLI::Range(-100.0, 100.0));
   app.add_option(named("--batch"), options.batch_size, "Transcription: chunks decoded together (default 1)")
       ->check(CLI::Range(1, 64));
   return names;

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ struct TranscriptionRunOptions {
   bool is_streamed = false;
   bool is_text_carried = false;
   std::string initial_prompt, hot_words;
+  std::filesystem::path language_model;
+  std::optional<double> language_model_weight, word_bonus;
   int batch_size = 1;
   bool is_exact_fp32 = false;
   int num_threads = 0;

@@ -1,4 +1,4 @@
-// Transcription: speech to text with times, from models like Whisper.
+// Transcription: speech to text with times, from models like Whisper and from CTC models like Wav2Vec2.
 #pragma once
 
 #include <cstddef>
@@ -27,14 +27,14 @@ struct TranscribedSegment {
   std::string text;  ///< UTF-8, without blanks at the ends.
   std::vector<std::int32_t> tokens;
   std::vector<TranscribedWord> words;  ///< With TranscriptionOptions::has_words.
-  float mean_logprob = 0;              ///< Natural logarithm, of the chunk that the segment is part of.
+  float mean_logprob = 0;              ///< Natural logarithm, of the chunk that the segment is part of (CTC: its own).
   float no_speech_probability = 0;     ///< 0..1, of the chunk.
   float compression_ratio = 0;         ///< Bytes of the chunk's text over those of it compressed.
   float temperature = 0;               ///< That the chunk was decoded with.
 };
 
 struct Transcript {
-  std::string language;                      ///< "en"
+  std::string language;                      ///< "en"; empty: the model (CTC) does not say.
   float language_probability = 1;            ///< 1 where the language was given.
   double duration_s = 0;                     ///< Of the audio.
   std::vector<TranscribedSegment> segments;  ///< In the order of their times.
@@ -42,24 +42,29 @@ struct Transcript {
   std::string text() const;  ///< All segments, a line each.
 };
 
-/// How speech becomes text. The rules and their sources: docs/audio.md.
+/// How speech becomes text. The rules and their sources: docs/audio.md. An option that the bundle's model has no use
+/// for is refused by name.
 struct TranscriptionOptions {
   std::string language;        ///< Code like "en"; empty: found from the first 30 s of speech.
   bool is_translated = false;  ///< Text in English whatever the language.
-  int beam_size = 1;           ///< 1: greedy; at most 16.
+  int beam_size = 1;           ///< 1: greedy; at most 16, or 1024 with CTC.
   bool has_words = false;      ///< Times and probabilities of words.
   /// Speech is found first, and only speech decoded. Absent: where the bundle has a voice detector.
   std::optional<bool> is_speech_detected;
   /// Each chunk is told the text before it. Chunks are decoded one after another then.
   bool is_text_carried = false;
   std::string initial_prompt;  ///< Text that stands before the first chunk: style, names.
-  std::string hot_words;       ///< Text that stands before every chunk.
+  std::string hot_words;       ///< Text that stands before every chunk; with CTC and beams words to prefer.
+  /// CTC with beams: an n-gram language model as ARPA text, its weight (default 0.5) and what each word adds (default
+  /// 1.5), in natural logarithms.
+  std::filesystem::path language_model;
+  std::optional<double> language_model_weight, word_bonus;
   std::vector<double> temperatures{0.0, 0.2, 0.4, 0.6, 0.8, 1.0};  ///< Tried in turn; 0 first means greedy or beams.
   int num_samples = 5;                     ///< Texts drawn at a temperature above 0; the likeliest is taken.
   double max_compression_ratio = 2.4;      ///< A text that compresses better repeats itself: next temperature.
   double min_mean_logprob = -1.0;          ///< A text less likely than this: next temperature.
   double max_no_speech_probability = 0.6;  ///< Above it, and unlikely: silence.
-  int batch_size = 1;  ///< Chunks decoded together where they do not depend on each other; 1..64. More is a
+  int batch_size = 1;  ///< Whisper: chunks decoded together where they do not depend on each other; 1..64. More is a
                        ///< little faster and takes 90 MB each with Whisper base.
   std::uint64_t seed = 0;
   /// Called, while audio arrives, with the text so far of speech that is not final yet; about once a second of audio.
@@ -90,7 +95,7 @@ class Transcriber {
   Transcriber(Transcriber&&) noexcept;
   Transcriber& operator=(Transcriber&&) noexcept;
 
-  /// Languages that may be given; empty for a model of English only.
+  /// Languages that may be given; empty for a model of one.
   std::vector<std::string> languages() const;
   bool has_voice_detector() const;
 

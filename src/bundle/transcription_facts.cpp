@@ -81,6 +81,37 @@ WhisperFacts read_whisper(const JsonReader& json) {
   return facts;
 }
 
+nlohmann::json ctc_to_json(const CtcFacts& facts) {
+  nlohmann::json json = {{"part", facts.part},
+                         {"tokens", facts.tokens},
+                         {"blank_id", facts.blank_id},
+                         {"samples_per_frame", facts.samples_per_frame},
+                         {"frame_samples", facts.frame_samples},
+                         {"window_frames", facts.window_frames},
+                         {"is_normalized", facts.is_normalized}};
+  if (facts.word_delimiter_id) json["word_delimiter_id"] = *facts.word_delimiter_id;
+  return json;
+}
+
+CtcFacts read_ctc(const JsonReader& json) {
+  CtcFacts facts;
+  facts.part = json.string("part");
+  facts.tokens = json.strings("tokens");
+  if (facts.tokens.size() < 2 || facts.vocab_size() > kMaxVocabulary) {
+    json.member("tokens").fail("has " + std::to_string(facts.tokens.size()) + " entries");
+  }
+  facts.blank_id = json.integer("blank_id", 0, facts.vocab_size() - 1);
+  if (json.has("word_delimiter_id")) {
+    facts.word_delimiter_id = json.integer("word_delimiter_id", 0, facts.vocab_size() - 1);
+    if (*facts.word_delimiter_id == facts.blank_id) json.member("word_delimiter_id").fail("is the blank");
+  }
+  facts.samples_per_frame = json.integer("samples_per_frame", 1, kMaxExtent);
+  facts.frame_samples = json.integer("frame_samples", 1, kMaxExtent);
+  facts.window_frames = json.integer("window_frames", 1, kMaxExtent);
+  facts.is_normalized = json.boolean("is_normalized");
+  return facts;
+}
+
 }  // namespace
 
 nlohmann::json to_json(const TranscriptionFacts& facts) {
@@ -88,6 +119,10 @@ nlohmann::json to_json(const TranscriptionFacts& facts) {
   if (facts.whisper) {
     json["decoder"] = "whisper";
     json["whisper"] = whisper_to_json(*facts.whisper);
+  }
+  if (facts.ctc) {
+    json["decoder"] = "ctc";
+    json["ctc"] = ctc_to_json(*facts.ctc);
   }
   return json;
 }
@@ -97,8 +132,13 @@ TranscriptionFacts parse_transcription_facts(const JsonReader& json) {
   facts.sample_rate_hz = json.integer("sample_rate_hz", 1000, 768000);
   facts.tokenizer_file = json.string("tokenizer_file");
   const std::string decoder = json.string("decoder");
-  if (decoder != "whisper") json.member("decoder").fail("is '" + decoder + "', must be whisper");
-  facts.whisper = read_whisper(json.member("whisper"));
+  if (decoder == "ctc") {
+    facts.ctc = read_ctc(json.member("ctc"));
+  } else if (decoder == "whisper") {
+    facts.whisper = read_whisper(json.member("whisper"));
+  } else {
+    json.member("decoder").fail("is '" + decoder + "', must be whisper or ctc");
+  }
   return facts;
 }
 

@@ -50,10 +50,35 @@ struct WhisperFacts {
   std::vector<std::array<std::int64_t, 2>> alignment_heads;
 };
 
+/// A model that gives a distribution over tokens and a blank for each frame (connectionist temporal classification,
+/// Graves et al. 2006): the graph of docs/audio.md.
+struct CtcFacts {
+  std::string part = "model";
+  std::vector<std::string> tokens;                ///< Text of each column of the logits, UTF-8; empty: none.
+  std::int64_t blank_id = 0;                      ///< The column that means "nothing new".
+  std::optional<std::int64_t> word_delimiter_id;  ///< Absent: each token is a word.
+  std::int64_t samples_per_frame = 320;           ///< Between the beginnings of two frames.
+  std::int64_t frame_samples = 400;               ///< That one frame hears; the fewest that give a frame.
+  std::int64_t window_frames = 1000;              ///< Most frames of one run.
+  bool is_normalized = true;                      ///< The model wants samples of mean 0 and variance 1.
+
+  std::int64_t vocab_size() const { return static_cast<std::int64_t>(tokens.size()); }
+  /// Samples of so many frames, which are at least one.
+  std::int64_t samples_of(std::int64_t num_frames) const {
+    return (num_frames - 1) * samples_per_frame + frame_samples;
+  }
+  /// Frames of so many samples.
+  std::int64_t frames_of(std::int64_t num_samples) const {
+    return num_samples < frame_samples ? 0 : (num_samples - frame_samples) / samples_per_frame + 1;
+  }
+};
+
+/// One of the decoders is set.
 struct TranscriptionFacts {
   std::int64_t sample_rate_hz = 16000;
-  std::string tokenizer_file;  ///< Empty: the bundle takes and gives token ids only.
+  std::string tokenizer_file;  ///< Empty: the bundle takes and gives token ids only; CTC has its tokens in the facts.
   std::optional<WhisperFacts> whisper;
+  std::optional<CtcFacts> ctc;
 };
 
 nlohmann::json to_json(const TranscriptionFacts& facts);

@@ -52,6 +52,13 @@ GraphValue GraphWeights::tensor(const std::string& name, const Shape& shape) {
               "weights in float32, float16 and bfloat16 are read; take a quantised model as GGUF");
 }
 
+Tensor GraphWeights::values(const std::string& name, const Shape& shape) {
+  require_shape(name, shape);
+  Tensor values(DType::kFloat32, shape);
+  source_.read_rows_f32(name, 0, weight_rows_of(shape).num_rows, values.mutable_as<float>());
+  return values;
+}
+
 GraphValue GraphWeights::vector(const std::string& name, std::int64_t dim, float added) {
   require_shape(name, Shape{dim});
   Tensor values(DType::kFloat32, Shape{dim});

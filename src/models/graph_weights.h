@@ -37,6 +37,8 @@ class GraphWeights {
                         double epsilon);
   /// A tensor of any rank as a float32 value, stored as it is; 1-D and 2-D ones have functions above.
   GraphValue tensor(const std::string& name, const Shape& shape);
+  /// The float32 values of a tensor, for weights that are computed from it.
+  Tensor values(const std::string& name, const Shape& shape);
   /// A tensor that is known and not needed.
   void ignore(const std::string& name) { used_.insert(name); }
   /// Tensors that were neither used nor ignored, in alphabetic order.

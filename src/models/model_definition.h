@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bundle/task_facts.h"
+#include "engine/build_plan.h"
 #include "graph/graph.h"
 
 namespace pajamas {
@@ -41,6 +42,8 @@ struct ImportedPart {
   std::function<Model(const Model&)> derive = {};
   /// Stays in float32, weights and arithmetic, whatever precision the bundle is built in.
   bool is_float32 = false;
+  /// Shapes of inputs with open extents, to build and to prove for where the plan names none.
+  std::vector<ShapeProfile> profiles = {};
 };
 
 /// A file that goes into the bundle beside the engines (tokenizer): a copy of `path`, or, without one, `contents`.

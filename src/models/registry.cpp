@@ -18,6 +18,7 @@
 #include "models/ssd/ssd.h"
 #include "models/vit/vit.h"
 #include "models/vits/vits.h"
+#include "models/wav2vec2/wav2vec2.h"
 #include "models/weight_source.h"
 #include "models/whisper/whisper.h"
 #include "models/yolo/yolo.h"
@@ -71,7 +72,7 @@ ImportedModel load_by_config(const std::filesystem::path& path, const nlohmann::
   const JsonReader reader(config, config_file.string());
   throw Error(ErrorKind::kUnsupported, "model_type '" + reader.string_or("model_type", "") + "' is not known",
               config_file.string(),
-              std::string("checkpoints of vit, clip, resnet, whisper and the language models ") +
+              std::string("checkpoints of vit, clip, resnet, whisper, wav2vec2, hubert and the language models ") +
                   language_model_types() + " are read; export another model to ONNX");
 }
 
@@ -99,6 +100,8 @@ const std::vector<const ModelDefinition*>& model_definitions() {
       &gemma3_definition(),       //
       &whisper_definition(),      //
       &vits_definition(),         //
+      &wav2vec2_definition(),     //
+      &hubert_definition(),       //
   };
   return definitions;
 }

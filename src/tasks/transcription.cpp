@@ -2,7 +2,6 @@
 #include "pajamas/transcription.h"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -11,8 +10,8 @@
 #include "media/audio_reader.h"
 #include "tasks/image_session.h"
 #include "tasks/registry.h"
-#include "tasks/transcription/transcription_run.h"
-#include "tasks/transcription/whisper_session.h"
+#include "tasks/transcription/recognizer.h"
+#include "tasks/transcription/voice_detector.h"
 
 namespace pajamas {
 namespace {
@@ -27,94 +26,6 @@ VoiceDetectorOptions detector_options(double max_speech_s) {
   return options;
 }
 
-void check_range(bool is_right, const std::string& what) {
-  if (!is_right) throw Error(ErrorKind::kUsage, what);
-}
-
-void check_options(const TranscriptionOptions& options, const WhisperFacts& facts) {
-  check_range(options.beam_size >= 1 && options.beam_size <= 16,
-              "the number of beams is " + std::to_string(options.beam_size) + ", not within 1..16");
-  check_range(options.num_samples >= 1 && options.num_samples <= 16,
-              "the number of texts to draw is " + std::to_string(options.num_samples) + ", not within 1..16");
-  check_range(options.batch_size >= 1 && options.batch_size <= 64,
-              "the batch size is " + std::to_string(options.batch_size) + ", not within 1..64");
-  check_range(!options.temperatures.empty(), "no temperature is given");
-  for (const double temperature : options.temperatures) {
-    check_range(temperature >= 0 && temperature <= 10,
-                "the temperature is " + std::to_string(temperature) + ", not within 0..10");
-  }
-  const bool is_multilingual = !facts.languages.empty();
-  if (!options.language.empty()) {
-    std::string known;
-    bool is_known = !is_multilingual && options.language == "en";
-    for (const WhisperLanguage& language : facts.languages) {
-      is_known = is_known || language.code == options.language;
-      known += (known.empty() ? "" : ", ") + language.code;
-    }
-    if (!is_known) {
-      throw Error(ErrorKind::kUsage, "the model does not know the language '" + options.language + "'", "--language",
-                  "it knows " + (is_multilingual ? known : std::string("English (en) alone")));
-    }
-  }
-  if (options.is_translated && !is_multilingual) {
-    throw Error(ErrorKind::kUsage, "a model of English alone cannot translate", "--translate",
-                "build a multilingual model (without '.en' in its name)");
-  }
-  if (options.has_words && facts.aligner_part.empty()) {
-    throw Error(ErrorKind::kUnsupported, "the bundle has no part for the times of words", "--words",
-                "build it again from a checkpoint whose alignment heads are known");
-  }
-}
-
-Tokenizer read_tokenizer(const Bundle& bundle, const TranscriptionFacts& facts) {
-  if (facts.tokenizer_file.empty()) {
-    throw Error(ErrorKind::kUnsupported, "the bundle has no tokenizer, so its tokens have no text",
-                bundle.directory().string(), "build it again with --tokenizer FILE");
-  }
-  return Tokenizer::read(bundle.directory() / facts.tokenizer_file);
-}
-
-class EngineAligner final : public Aligner {
- public:
-  EngineAligner(std::shared_ptr<const Engine> engine, const WhisperSession& session)
-      : engine_(std::move(engine)), encoded_(session), session_(engine_->new_session()) {
-    output_ = find_tensor(engine_->outputs(), "alignment", "output");
-  }
-
-  Attention align(std::size_t chunk, std::span<const std::int32_t> tokens) override {
-    ids_.assign(tokens.begin(), tokens.end());
-    positions_.resize(ids_.size());
-    for (std::size_t i = 0; i < positions_.size(); ++i) positions_[i] = static_cast<std::int64_t>(i);
-    const auto give = [&](const std::string& name, const TensorView& view) {
-      session_->set_input(find_tensor(engine_->inputs(), name, "input"), view);
-    };
-    const Shape shape{static_cast<std::int64_t>(ids_.size())};
-    give("input_ids", {DType::kInt64, shape, reinterpret_cast<const std::byte*>(ids_.data())});
-    give("position_ids", {DType::kInt64, shape, reinterpret_cast<const std::byte*>(positions_.data())});
-    for (const auto& [name, view] : encoded_.encoded(chunk)) {
-      // The aligner reads the keys alone of its last layer.
-      const bool is_wanted = std::any_of(engine_->inputs().begin(), engine_->inputs().end(),
-                                         [&, &wanted = name](const TensorInfo& input) { return input.name == wanted; });
-      if (is_wanted) give(name, view);
-    }
-    session_->run();
-    const TensorView view = session_->output(output_);
-    if (view.dtype != DType::kFloat32 || view.shape.rank() != 3 || view.shape[1] != shape[0]) {
-      throw Error(ErrorKind::kInternal, "the alignment is " + view.shape.to_string(), {}, "build the bundle again");
-    }
-    return {{reinterpret_cast<const float*>(view.data), static_cast<std::size_t>(view.shape.num_elements())},
-            static_cast<std::size_t>(view.shape[0]),
-            static_cast<std::size_t>(view.shape[2])};
-  }
-
- private:
-  std::shared_ptr<const Engine> engine_;
-  const WhisperSession& encoded_;
-  std::unique_ptr<Session> session_;
-  std::size_t output_ = 0;
-  std::vector<std::int64_t> ids_, positions_;
-};
-
 }  // namespace
 
 std::string Transcript::text() const {
@@ -124,73 +35,34 @@ std::string Transcript::text() const {
 }
 
 struct Transcriber::Impl {
-  Impl(const Bundle& opened, const TranscriberOptions& options)
-      : bundle(opened),
-        session_options(pajamas::session_options(options.num_threads)),
-        facts(bundle.manifest().task.transcription.value()),
-        whisper(facts.whisper.value()),
-        tokenizer(read_tokenizer(bundle, facts)) {
+  Impl(const Bundle& bundle, const TranscriberOptions& options) : facts(bundle.manifest().task.transcription.value()) {
+    SessionOptions session_options = pajamas::session_options(options.num_threads);
     session_options.is_exact_fp32 = options.is_exact_fp32;
-    encoder = load_engine(bundle, whisper.encoder_part, session_options);
-    decoder = load_engine(bundle, whisper.decoder_part, session_options);
-    if (has_voice()) {
-      SessionOptions exact = session_options;  // As it was built and proven.
-      exact.is_exact_fp32 = true;
-      voice = load_engine(bundle, kVoicePart, exact);
-    }
-  }
-
-  bool has_voice() const {
+    recognizer = facts.ctc ? make_ctc_recognizer(bundle, facts, session_options)
+                           : make_whisper_recognizer(bundle, facts, session_options);
     const auto& parts = bundle.manifest().parts;
-    return std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part.name == kVoicePart; });
-  }
-
-  /// A session with room for the options' rows; made again only when it must grow.
-  WhisperSession& session_for(const TranscriptionOptions& options) {
-    const std::int64_t rows = std::int64_t{options.batch_size} * std::max({options.beam_size, options.num_samples, 1});
-    if (!session || rows > max_rows) {
-      aligner.reset();
-      session.emplace(whisper, encoder, decoder, rows);
-      max_rows = rows;
+    if (std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part.name == kVoicePart; })) {
+      session_options.is_exact_fp32 = true;  // As it was built and proven.
+      voice = load_engine(bundle, kVoicePart, session_options);
     }
-    return *session;
-  }
-
-  Aligner* aligner_for(const TranscriptionOptions& options) {
-    if (!options.has_words) return nullptr;
-    if (!aligner_engine) aligner_engine = load_engine(bundle, whisper.aligner_part, session_options);
-    if (!aligner) aligner.emplace(aligner_engine, *session);
-    return &*aligner;
   }
 
   Transcript run(const SampleSource& source, const TranscriptionOptions& options, const SegmentSink& sink) {
-    check_options(options, whisper);
-    WhisperSession& model = session_for(options);
-    ChunkTranscriber chunks(whisper, tokenizer, model, aligner_for(options));
+    recognizer->check(options);
     std::optional<VoiceDetector> detector;
     if (options.is_speech_detected.value_or(voice != nullptr)) {
       if (!voice) {
         throw Error(ErrorKind::kUnsupported, "the bundle has no voice detector", "--vad",
                     "build it again with a voice detector, or give --vad off");
       }
-      detector.emplace(voice, detector_options(static_cast<double>(chunks.max_chunk_samples()) / kSpeechRateHz));
+      detector.emplace(voice, detector_options(recognizer->max_speech_s()));
     }
-    TranscriptionRunParts parts;
-    parts.chunks = &chunks;
-    parts.detector = detector ? &*detector : nullptr;
-    parts.is_multilingual = !whisper.languages.empty();
-    return run_transcription(parts, source, options, sink);
+    return recognizer->run(source, options, sink, detector ? &*detector : nullptr);
   }
 
-  Bundle bundle;
-  SessionOptions session_options;
   TranscriptionFacts facts;
-  WhisperFacts whisper;
-  Tokenizer tokenizer;
-  std::shared_ptr<const Engine> encoder, decoder, voice, aligner_engine;
-  std::optional<WhisperSession> session;
-  std::optional<EngineAligner> aligner;
-  std::int64_t max_rows = 0;
+  std::unique_ptr<Recognizer> recognizer;
+  std::shared_ptr<const Engine> voice;
 };
 
 Transcriber::Transcriber(const std::filesystem::path& bundle_path, const TranscriberOptions& options)
@@ -201,17 +73,13 @@ Transcriber::~Transcriber() = default;
 Transcriber::Transcriber(Transcriber&&) noexcept = default;
 Transcriber& Transcriber::operator=(Transcriber&&) noexcept = default;
 
-std::vector<std::string> Transcriber::languages() const {
-  std::vector<std::string> codes;
-  for (const WhisperLanguage& language : impl_->whisper.languages) codes.push_back(language.code);
-  return codes;
-}
+std::vector<std::string> Transcriber::languages() const { return impl_->recognizer->languages(); }
 
 bool Transcriber::has_voice_detector() const { return impl_->voice != nullptr; }
 
 Transcript Transcriber::transcribe(const std::filesystem::path& audio, const TranscriptionOptions& options,
                                    const SegmentSink& on_segment) {
-  check_options(options, impl_->whisper);
+  impl_->recognizer->check(options);
   AudioReader reader(audio, {.sample_rate_hz = static_cast<int>(impl_->facts.sample_rate_hz)});
   Transcript transcript =
       impl_->run([&](std::span<float> samples) { return reader.read(samples); }, options, on_segment);

@@ -254,7 +254,8 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
                 const BuildPlan& bundle_plan, const fs::path& folder, StepClock& clock, StoredParts& stored_parts,
                 BuildResult& result) {
   const Progress& progress = request.progress;
-  const BuildPlan plan = part.is_float32 ? in_float32(bundle_plan) : bundle_plan;
+  BuildPlan plan = part.is_float32 ? in_float32(bundle_plan) : bundle_plan;
+  if (plan.profiles.empty()) plan.profiles = part.profiles;
   const Target& target = find_target(plan.target);
   progress.step("Simplifying the graph");
   const bool is_language = has_paged_attention(part.model);
@@ -375,7 +376,12 @@ BuildResult build_resolved(const BuildRequest& request, const BuildPlan& plan) {
   manifest.model = folder_name(request.model_name.empty() ? imported.name : request.model_name);
   manifest.target = plan.target;
   manifest.precision = precision_name(plan);
-  manifest.plan = to_json(plan);
+  BuildPlan stored_plan = plan;
+  for (const ImportedPart& part : imported.parts) {
+    if (!plan.profiles.empty()) break;
+    stored_plan.profiles.insert(stored_plan.profiles.end(), part.profiles.begin(), part.profiles.end());
+  }
+  manifest.plan = to_json(stored_plan);
   manifest.task = imported.task;
   manifest.source = {{"path", fs::absolute(request.source).lexically_normal().string()},
                      {"format", imported.format},

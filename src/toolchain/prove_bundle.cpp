@@ -116,7 +116,10 @@ Proof prove_part(const PartToProve& part, const BuildPlan& plan, const TaskFacts
   request.real_inputs = read_real_inputs(options.images, task, part.name, part.source->graph);
   request.refine_inputs = input_refinement(task, part.name);
   if (request.refine_inputs && task.transcription) request.operator_class = OperatorClass::kStates;
-  request.profiles = plan.profiles;
+  for (const ShapeProfile& profile : plan.profiles) {
+    // The plan has those of all parts.
+    if (part.source->graph.find_input(profile.input) != nullptr) request.profiles.push_back(profile);
+  }
   request.is_per_layer = options.is_per_layer;
   if (part.engine) {
     request.compile_with_outputs = [&](const Model& model, bool is_exact_fp32) {

@@ -12,6 +12,7 @@
 #include <openvino/op/equal.hpp>
 #include <openvino/op/fake_quantize.hpp>
 #include <openvino/op/greater.hpp>
+#include <openvino/op/matmul.hpp>
 #include <openvino/op/maximum.hpp>
 #include <openvino/op/multiply.hpp>
 #include <openvino/op/non_max_suppression.hpp>
@@ -20,6 +21,7 @@
 #include <openvino/op/reduce_max.hpp>
 #include <openvino/op/reduce_min.hpp>
 #include <openvino/op/select.hpp>
+#include <openvino/op/softmax.hpp>
 #include <openvino/op/split.hpp>
 #include <openvino/op/topk.hpp>
 #include <openvino/op/util/multi_subgraph_base.hpp>
@@ -193,6 +195,18 @@ std::size_t longest_elementwise_run(const std::shared_ptr<ov::Model>& model) {
     longest = std::max(longest, runs[node.get()] = before + 1);
   }
   return longest;
+}
+
+bool has_open_attention(const std::shared_ptr<ov::Model>& model) {
+  for (const std::shared_ptr<ov::Node>& node : model->get_ordered_ops()) {
+    if (!ov::is_type<ov::op::v1::Softmax>(node) && !ov::is_type<ov::op::v8::Softmax>(node)) continue;
+    const ov::PartialShape& shape = node->get_output_partial_shape(0);
+    if (shape.rank().is_static() && (shape.size() == 0 || shape[shape.size() - 1].is_static())) continue;
+    for (const ov::Input<ov::Node>& use : node->get_output_target_inputs(0)) {
+      if (ov::is_type<ov::op::v0::MatMul>(use.get_node())) return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace pajamas::openvino

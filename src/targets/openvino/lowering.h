@@ -22,4 +22,9 @@ void check_open_shapes(const std::shared_ptr<ov::Model>& model);
 /// The most elementwise operators in a row on any path through the model (bodies of If and Loop by themselves).
 std::size_t longest_elementwise_run(const std::shared_ptr<ov::Model>& model);
 
+/// Whether a softmax over an open number of positions lies between two matrix products. OpenVINO 2026.4 generates one
+/// kernel for the three, and takes one that it made for fewer than 16 positions for more of them too, with wrong
+/// results.
+bool has_open_attention(const std::shared_ptr<ov::Model>& model);
+
 }  // namespace pajamas::openvino

@@ -288,7 +288,9 @@ ov::CompiledModel compile_model(const std::shared_ptr<ov::Model>& model, ov::Any
   // their number: a chain of 500 additions takes 14 s, one of 3,000 never ends; without that 0.3 s and 6 s (one core of
   // a Sapphire Rapids). The longest runs of real models are residual streams, two a layer.
   constexpr std::size_t kLongestFusedRun = 256;
-  if (longest_elementwise_run(model) > kLongestFusedRun) options["SNIPPETS_MODE"] = "DISABLE";
+  if (longest_elementwise_run(model) > kLongestFusedRun || has_open_attention(model)) {
+    options["SNIPPETS_MODE"] = "DISABLE";
+  }
   return core().compile_model(model, "CPU", options);
 }
 

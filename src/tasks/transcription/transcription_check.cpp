@@ -39,6 +39,10 @@ void need_extent(const TensorInfo& info, std::size_t axis, std::int64_t extent) 
 void check_transcription(const TaskFacts& task, const std::string& part, const std::vector<TensorInfo>& inputs,
                          const std::vector<TensorInfo>& outputs) {
   const TranscriptionFacts& facts = task.transcription.value();
+  if (facts.ctc && part == facts.ctc->part) {
+    need(inputs, "samples", DType::kFloat32, 2);
+    need_extent(need(outputs, "logits", DType::kFloat32, 3), 2, facts.ctc->vocab_size());
+  }
   if (!facts.whisper) return;
   const WhisperFacts& whisper = *facts.whisper;
   if (part == whisper.encoder_part) {
