@@ -131,6 +131,19 @@ std::shared_ptr<const MappedFile> Bundle::open_checked(const BundleFile& file) c
               "the bundle is damaged: build it again");
 }
 
+std::shared_ptr<const MappedFile> Bundle::open_checked(const std::string& name) const {
+  const fs::path path = file(name);
+  std::shared_ptr<const MappedFile> mapped;
+  for_each_file(manifest_, [&](const BundleFile& listed) {
+    if (listed.name == name && !mapped) mapped = open_checked(listed);
+  });
+  if (!mapped) {
+    throw Error(ErrorKind::kBadInput, "the manifest names this file, but the bundle has none that is whole",
+                path.string(), "build the bundle again");
+  }
+  return mapped;
+}
+
 void Bundle::verify_digests() const {
   for_each_file(manifest_, [&](const BundleFile& file) {
     if (file.role != "cache") open_checked(file);

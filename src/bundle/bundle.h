@@ -29,6 +29,9 @@ class Bundle {
   /// (size, time and inode), by this bundle or a copy of it. Returns null for a missing or damaged file of role
   /// "cache", throws Error{kBadInput} for any other.
   std::shared_ptr<const MappedFile> open_checked(const BundleFile& file) const;
+  /// The same for a file that another member of the manifest names (a tokenizer). Never null: Error{kBadInput} when the
+  /// file is not listed, missing or damaged.
+  std::shared_ptr<const MappedFile> open_checked(const std::string& name) const;
 
  private:
   struct CheckedFiles;

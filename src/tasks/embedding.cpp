@@ -43,9 +43,7 @@ Tensor ids_tensor(const std::vector<std::int64_t>& ids, DType dtype, const std::
 
 /// Path of a tokenizer file of the bundle, its digest checked.
 std::filesystem::path checked_file(const Bundle& bundle, const std::string& name) {
-  for (const BundleFile& file : bundle.manifest().files) {
-    if (file.name == name) bundle.open_checked(file);
-  }
+  bundle.open_checked(name);
   return bundle.file(name);
 }
 

@@ -41,15 +41,9 @@ nlohmann::ordered_json json_of(const ChatMessage& message, const std::string& wh
 }
 
 std::string bytes_of_file(const Bundle& bundle, const std::string& name) {
-  for (const BundleFile& file : bundle.manifest().files) {
-    if (file.name != name) continue;
-    const std::shared_ptr<const MappedFile> mapped = bundle.open_checked(file);
-    if (!mapped) break;
-    const auto bytes = mapped->bytes();
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  }
-  throw Error(ErrorKind::kBadInput, "the manifest names this file for the text, but the bundle has none",
-              (bundle.directory() / name).string(), "build the bundle again");
+  const std::shared_ptr<const MappedFile> mapped = bundle.open_checked(name);
+  const auto bytes = mapped->bytes();
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 }  // namespace

@@ -62,7 +62,8 @@ Tokenizer read_tokenizer(const Bundle& bundle, const TranscriptionFacts& facts) 
     throw Error(ErrorKind::kUnsupported, "the bundle has no tokenizer, so its tokens have no text",
                 bundle.directory().string(), "build it again with --tokenizer FILE");
   }
-  return Tokenizer::read(bundle.directory() / facts.tokenizer_file);
+  return Tokenizer::parse(bundle.open_checked(facts.tokenizer_file)->bytes(),
+                          bundle.file(facts.tokenizer_file).string());
 }
 
 class EngineAligner final : public Aligner {

@@ -126,6 +126,21 @@ TEST_F(BundleTest, DamagedEngineIsRefusedAndDamagedCacheIsIgnored) {
   EXPECT_THROW(Bundle::open(folder_ / "b"), Error);
 }
 
+TEST_F(BundleTest, FilesAreOpenedByNameWholeOrNotAtAll) {
+  const Bundle bundle = Bundle::open(folder_ / "b");
+  EXPECT_EQ(bundle.open_checked("model.onnx")->bytes().size(), 12U);
+  // A file that is there but not listed, and one outside of the bundle.
+  write_file(folder_ / "b/other", "engine bytes");
+  write_file(folder_ / "other", "engine bytes");
+  for (const char* name : {"other", "../other", "manifest.json", ""}) {
+    EXPECT_THROW(bundle.open_checked(name), Error) << name;
+  }
+  write_file(folder_ / "b/model.onnx", "engine bytez");
+  EXPECT_THROW(bundle.open_checked("model.onnx"), Error);
+  write_file(folder_ / "b/model.blob", "cache bytez");
+  EXPECT_THROW(bundle.open_checked("model.blob"), Error) << "asked for by name, a cache is wanted too";
+}
+
 TEST_F(BundleTest, RefusalsNameThePlace) {
   EXPECT_THAT(refusal(""), HasSubstr("not valid JSON"));
   EXPECT_THAT(refusal("{}"), HasSubstr("not the manifest of a bundle"));
