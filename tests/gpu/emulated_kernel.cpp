@@ -19,6 +19,7 @@ namespace {
 cuda::ValueId output_of(const cuda::Program& program) {
   const cuda::StepWork& work = program.steps.front().work;
   if (const auto* conv = std::get_if<cuda::ConvStep>(&work)) return conv->y;
+  if (const auto* attention = std::get_if<cuda::AttentionStep>(&work)) return attention->y;
   return std::get<cuda::MatMulStep>(work).y;
 }
 

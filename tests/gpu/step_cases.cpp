@@ -176,6 +176,17 @@ StepCase attention_case(const AttentionSpec& spec) {
   attention.q = heads("q", spec.num_heads, spec.seq_len);
   attention.k = heads("k", spec.num_kv_heads, spec.kv_len);
   attention.v = heads("v", spec.num_kv_heads, spec.kv_len);
+  if (spec.is_merged) {
+    const std::int64_t columns = spec.num_heads * spec.head_dim;
+    program.buffers.resize(1);
+    program.buffers[0].size_bytes *= 3;
+    for (std::size_t i = 0; i < 3; ++i) {
+      Value& value = program.values[i];
+      value.buffer = 0;
+      value.offset_elements = static_cast<std::int64_t>(i) * columns;
+      value.desc.strides = {spec.seq_len * 3 * columns, spec.head_dim, 3 * columns, 1};
+    }
+  }
   if (spec.has_mask) {
     const std::vector<std::int64_t> mask{spec.batch, 1, spec.seq_len, spec.kv_len};
     attention.mask = add_value(program, "mask", {spec.dtype, Shape(mask), row_major(mask)});
@@ -197,7 +208,10 @@ std::vector<StepCase> step_cases() {
   std::vector<StepCase> cases;
   const auto conv = [&](ConvSpec spec) { cases.push_back(conv_case(spec)); };
   const auto matmul = [&](MatMulSpec spec) { cases.push_back(matmul_case(spec)); };
-  const auto attention = [&](AttentionSpec spec) { cases.push_back(attention_case(spec)); };
+  const auto attention = [&](AttentionSpec spec) {
+    spec.name = "attention " + spec.name;
+    cases.push_back(attention_case(spec));
+  };
   // YOLOv8n at 640: the stem (input channels padded to 4), the backbone, the head, a slice of a Concat each way.
   conv({.name = "yolo stem",
         .x = {1, 4, 640, 640},
@@ -405,6 +419,24 @@ std::vector<StepCase> step_cases() {
              .kv_len = 197,
              .is_packed = false});
   attention({.name = "whisper", .batch = 1, .num_heads = 6, .num_kv_heads = 6, .seq_len = 1500, .kv_len = 1500});
+  attention({.name = "merged, odd batch",
+             .batch = 3,
+             .num_heads = 2,
+             .num_kv_heads = 2,
+             .seq_len = 259,
+             .kv_len = 259,
+             .is_merged = true});
+  attention({.name = "one row", .num_heads = 3, .num_kv_heads = 1, .seq_len = 1, .kv_len = 65});
+  for (const std::int64_t head_dim : {32, 40, 80, 128}) {
+    attention({.name = "heads of " + std::to_string(head_dim),
+               .dtype = head_dim == 40 ? kBfloat : kHalf,
+               .batch = 2,
+               .num_heads = 4,
+               .num_kv_heads = 2,
+               .seq_len = 150,
+               .kv_len = 300,
+               .head_dim = head_dim});
+  }
   attention(
       {.name = "masked", .batch = 2, .num_heads = 4, .num_kv_heads = 4, .seq_len = 77, .kv_len = 77, .has_mask = true});
   attention({.name = "causal gqa",

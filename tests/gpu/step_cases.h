@@ -52,7 +52,8 @@ struct AttentionSpec {
   std::string name;
   DType dtype = DType::kFloat16;
   std::int64_t batch = 1, num_heads = 1, num_kv_heads = 1, seq_len = 1, kv_len = 1, head_dim = 64;
-  bool is_packed = true;  ///< [batch, seq_len, num_heads, head_dim] in memory, as projections leave it.
+  bool is_packed = true;   ///< [batch, seq_len, num_heads, head_dim] in memory, as projections leave it.
+  bool is_merged = false;  ///< q, k and v are windows of one buffer [batch, seq_len, 3, num_heads, head_dim].
   bool has_mask = false;
   bool is_causal = false;
 };

@@ -119,31 +119,52 @@ double matmul_at(const Reader& reader, const cuda::MatMulStep& product, const In
   return finished(reader, product.epilogue, sum * static_cast<double>(product.scale), y, y.back());
 }
 
-double attention_at(const Reader& reader, const cuda::AttentionStep& attention, const Index& y) {
-  const std::int64_t kv_len = reader.extents(attention.k)[2];
-  const std::int64_t kv_head = y[1] / (reader.extents(attention.q)[1] / reader.extents(attention.k)[1]);
-  std::vector<double> scores;
-  double largest = -std::numeric_limits<double>::infinity();
-  for (std::int64_t j = 0; j < kv_len; ++j) {
-    double score = 0;
-    for (std::int64_t d = 0; d < reader.extents(attention.q)[3]; ++d) {
-      score += reader.at(attention.q, {y[0], y[1], y[2], d}) * reader.at(attention.k, {y[0], kv_head, j, d});
+/// The weights of one row of queries, kept while elements of that row are asked for.
+class AttentionRow {
+ public:
+  double at(const Reader& reader, const cuda::AttentionStep& attention, const Index& y) {
+    const std::int64_t kv_len = reader.extents(attention.k)[2];
+    const std::int64_t kv_head = y[1] / (reader.extents(attention.q)[1] / reader.extents(attention.k)[1]);
+    const Index row{y[0], y[1], y[2]};
+    if (row != row_) {
+      row_ = row;
+      find_weights(reader, attention, kv_len, kv_head);
     }
-    score *= static_cast<double>(attention.scale);
-    if (attention.mask) score += reader.at(*attention.mask, {y[0], y[1], y[2], j});
-    if (attention.is_causal && j > y[2]) score = -std::numeric_limits<double>::infinity();
-    scores.push_back(score);
-    largest = std::max(largest, score);
+    double sum = 0;
+    for (std::int64_t j = 0; j < kv_len; ++j) {
+      sum += weights_[static_cast<std::size_t>(j)] * reader.at(attention.v, {y[0], kv_head, j, y[3]});
+    }
+    return sum;
   }
-  double total = 0;
-  double sum = 0;
-  for (std::int64_t j = 0; j < kv_len; ++j) {
-    const double weight = std::exp(scores[static_cast<std::size_t>(j)] - largest);
-    total += weight;
-    sum += weight * reader.at(attention.v, {y[0], kv_head, j, y[3]});
+
+ private:
+  void find_weights(const Reader& reader, const cuda::AttentionStep& attention, std::int64_t kv_len,
+                    std::int64_t kv_head) {
+    weights_.clear();
+    double largest = -std::numeric_limits<double>::infinity();
+    for (std::int64_t j = 0; j < kv_len; ++j) {
+      double score = 0;
+      for (std::int64_t d = 0; d < reader.extents(attention.q)[3]; ++d) {
+        score +=
+            reader.at(attention.q, {row_[0], row_[1], row_[2], d}) * reader.at(attention.k, {row_[0], kv_head, j, d});
+      }
+      score *= static_cast<double>(attention.scale);
+      if (attention.mask) score += reader.at(*attention.mask, {row_[0], row_[1], row_[2], j});
+      if (attention.is_causal && j > row_[2]) score = -std::numeric_limits<double>::infinity();
+      weights_.push_back(score);
+      largest = std::max(largest, score);
+    }
+    double total = 0;
+    for (double& weight : weights_) {
+      weight = std::exp(weight - largest);
+      total += weight;
+    }
+    for (double& weight : weights_) weight /= total;
   }
-  return sum / total;
-}
+
+  Index row_;
+  std::vector<double> weights_;
+};
 
 }  // namespace
 
@@ -182,6 +203,7 @@ std::vector<ExpectedElement> expected_elements(const cuda::Program& program,
     while (static_cast<std::int64_t>(chosen.size()) < max_elements) chosen.push_back(any(random));
   }
   std::vector<ExpectedElement> expected;
+  AttentionRow row;
   for (const std::int64_t flat : chosen) {
     Index index(value.desc.strides.size(), 0);
     std::int64_t rest = flat;
@@ -193,7 +215,7 @@ std::vector<ExpectedElement> expected_elements(const cuda::Program& program,
     }
     const double result = conv != nullptr      ? conv_at(reader, *conv, index)
                           : product != nullptr ? matmul_at(reader, *product, index)
-                                               : attention_at(reader, *attention, index);
+                                               : row.at(reader, *attention, index);
     expected.push_back({offset, result});
   }
   return expected;

@@ -13,6 +13,12 @@ struct TensorMap {
   const u16* values;
   long long rows, columns, row_stride;
   int box_rows, box_columns;
+  /// Axes behind the columns, in place of the rows, where there are several.
+  int num_axes = 0;
+  struct Axis {
+    long long extent, stride;
+    int box;
+  } axes[3] = {};
 };
 
 namespace lp {
@@ -21,6 +27,7 @@ struct Box {
   TensorMap map;
   u32 to, barrier;
   int x, y;
+  int outer[2] = {0, 0};  ///< Coordinates of the axes behind `y`.
 };
 
 struct Barrier {
@@ -35,6 +42,9 @@ struct Product {
   int num_sums;
   u64 a, b;
   int keeps;
+  bool is_b_along_k;
+  /// Of the four lanes that hold a thread's rows of A, when A comes from registers: four words of each.
+  const u32* registers[4] = {};
 };
 
 struct Products {
@@ -63,18 +73,29 @@ inline void complete(Barrier& barrier) {
 inline void deliver(Block* block, Barrier& barrier, const Box& box) {
   const TensorMap& map = box.map;
   if (box.to % 1024 != 0) fail("a box that begins off its swizzle");
-  for (int row = 0; row < map.box_rows; ++row) {
+  TensorMap::Axis axes[3] = {{map.rows, map.row_stride, map.box_rows}, {1, 0, 1}, {1, 0, 1}};
+  for (int i = 0; i < map.num_axes; ++i) axes[i] = map.axes[i];
+  const int begin[3] = {box.y, box.outer[0], box.outer[1]};
+  const int num_rows = axes[0].box * axes[1].box * axes[2].box;
+  for (int row = 0; row < num_rows; ++row) {
+    const int place[3] = {row % axes[0].box, row / axes[0].box % axes[1].box, row / axes[0].box / axes[1].box};
+    bool is_row_inside = true;
+    long long from = 0;
+    for (int i = 0; i < 3; ++i) {
+      const long long at = begin[i] + place[i];
+      is_row_inside = is_row_inside && at >= 0 && at < axes[i].extent;
+      from += at * axes[i].stride;
+    }
     for (int column = 0; column < map.box_columns; ++column) {
-      const long long r = box.y + row, c = box.x + column;
-      const bool is_inside = r >= 0 && r < map.rows && c >= 0 && c < map.columns;
-      const u16 value = is_inside ? map.values[r * map.row_stride + c] : 0;
+      const long long c = box.x + column;
+      const u16 value = is_row_inside && c >= 0 && c < map.columns ? map.values[from + c] : 0;
       const std::size_t at =
           box.to + static_cast<std::size_t>(row * 128 + ((column / 8 ^ row % 8) << 4) + column % 8 * 2);
       if (at + 2 > block->memory.size()) fail("a box beyond shared memory");
       std::memcpy(block->memory.data() + at, &value, 2);
     }
   }
-  barrier.open_bytes -= static_cast<long long>(map.box_rows) * map.box_columns * 2;
+  barrier.open_bytes -= static_cast<long long>(num_rows) * map.box_columns * 2;
   complete(barrier);
 }
 inline void load(Block* block, const Box& box) {
@@ -103,11 +124,23 @@ inline float element(u64 descriptor, bool is_along_k, int at, int k) {
 inline void perform(const Product& product) {
   const Fiber& fiber = current();
   const int warp = fiber.thread.x / 32 % 4;
+  // A thread has sums of two rows, eight apart.
+  float left[2][16];
+  for (int i = 0; i < 2; ++i) {
+    for (int k = 0; k < 16; ++k) {
+      if (product.registers[0] != nullptr) {
+        // Lane k / 2 of the four has columns k and k + 8: words for this row, the row eight further on, and again.
+        const u32 word = product.registers[k % 8 / 2][k / 8 * 2 + i] >> (k % 2 * 16);
+        left[i][k] = kIsBfloat ? from_bfloat(static_cast<u16>(word)) : from_half(static_cast<u16>(word));
+      } else {
+        left[i][k] = element(product.a, true, warp * 16 + fiber.lane / 4 + i * 8, k);
+      }
+    }
+  }
   for (int i = 0; i < product.num_sums; ++i) {
-    const int row = warp * 16 + fiber.lane / 4 + i % 4 / 2 * 8, column = i / 4 * 8 + fiber.lane % 4 * 2 + i % 2;
+    const int column = i / 4 * 8 + fiber.lane % 4 * 2 + i % 2;
     float sum = product.keeps != 0 ? product.sums[i] : 0.0F;
-    for (int k = 0; k < 16; ++k)
-      sum += element(product.a, true, row, k) * element(product.b, kIsBAlongK != 0, column, k);
+    for (int k = 0; k < 16; ++k) sum += left[i % 4 / 2][k] * element(product.b, product.is_b_along_k, column, k);
     product.sums[i] = sum;
   }
 }
@@ -148,19 +181,43 @@ inline void arrive_at(u32 barrier, u32 rank) { arrive_here(lp::barrier_at(lp::cl
 inline void load_box(u32 to, const TensorMap* map, u32 barrier, int x, int y) {
   lp::load(lp::current().block, {*map, to, barrier, x, y});
 }
+inline void load_box_of_four(u32 to, const TensorMap* map, u32 barrier, int x, int y, int z, int w) {
+  lp::load(lp::current().block, {*map, to, barrier, x, y, {z, w}});
+}
 inline void load_box_for_all(u32 to, const TensorMap* map, u32 barrier, int x, int y) {
   for (const auto& block : lp::cluster->blocks) lp::load(block.get(), {*map, to, barrier, x, y});
 }
 inline void begin_products() {}
-template <int count>
-void multiply(float (&sums)[count], u64 a, u64 b, int keeps) {
-  const lp::Product product{sums, count, a, b, keeps};
+inline void lp_multiply(const lp::Product& product) {
   if (lp::is_late) {
     lp::products[&lp::current()].open.push_back(product);
   } else {
     lp::perform(product);
   }
 }
+template <int count>
+void multiply_along(float (&sums)[count], u64 a, u64 b, int keeps, bool is_b_along_k) {
+  lp_multiply({sums, count, a, b, keeps, is_b_along_k});
+}
+/// A from registers: those of the four lanes that share two rows, read when the product is performed.
+template <int count>
+void multiply_registers(float (&sums)[count], const u32* a, u64 b, int keeps, bool is_b_along_k) {
+  lp::Fiber& fiber = lp::current();
+  std::memcpy(fiber.warp->words[fiber.lane], &a, sizeof a);
+  lp::meet(fiber.warp->meeting);
+  lp::Product product{sums, count, 0, b, keeps, is_b_along_k};
+  for (int i = 0; i < 4; ++i) {
+    std::memcpy(&product.registers[i], fiber.warp->words[fiber.lane / 4 * 4 + i], sizeof a);
+  }
+  lp_multiply(product);
+  lp::meet(fiber.warp->meeting);
+}
+#ifdef kIsBAlongK
+template <int count>
+void multiply(float (&sums)[count], u64 a, u64 b, int keeps) {
+  multiply_along(sums, a, b, keeps, kIsBAlongK != 0);
+}
+#endif
 inline void commit_products() {
   lp::Products& own = lp::products[&lp::current()];
   own.groups.push_back(std::move(own.open));
@@ -169,13 +226,15 @@ inline void commit_products() {
 template <int pending>
 void wait_products() {
   lp::Products& own = lp::products[&lp::current()];
+  // All four warps have begun and have multiplied when one thread says so: wgmma is one operation of the whole
+  // warpgroup.
+  lp::Meeting& meeting = lp::named[{lp::current().block, 10 + lp::current().thread.x / 128}];
+  meeting.count = 128;
+  lp::meet(meeting);
   while (own.groups.size() > pending) {
     for (const lp::Product& product : own.groups.front()) lp::perform(product);
     own.groups.erase(own.groups.begin());
   }
-  // All four warps have multiplied when one thread says so: wgmma is one operation of the whole warpgroup.
-  lp::Meeting& meeting = lp::named[{lp::current().block, 10 + lp::current().thread.x / 128}];
-  meeting.count = 128;
   lp::meet(meeting);
 }
 inline void meet(int group) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "targets/cuda/program.h"
 
@@ -14,6 +15,13 @@ struct MatrixBoxes {
   bool is_bfloat = false;
   std::int64_t rows = 0, columns = 0, row_stride = 0;  ///< In elements; the stride a multiple of 8, at least `columns`.
   std::int32_t box_rows = 0, box_columns = 0;          ///< At most 256 and 64.
+  /// For values of several axes behind the columns: those, in place of the rows, by ascending stride (in elements, a
+  /// multiple of 8), and how many of each a box has.
+  struct Axis {
+    std::int64_t extent = 1, stride = 0;
+    std::int32_t box = 1;
+  };
+  std::vector<Axis> axes;
 };
 
 }  // namespace pajamas::cuda

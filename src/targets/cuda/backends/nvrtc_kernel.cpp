@@ -1,7 +1,6 @@
 // See nvrtc_kernel.h.
 #include "targets/cuda/backends/nvrtc_kernel.h"
 
-#include <array>
 #include <cstring>
 
 #include "targets/cuda/runtime/driver.h"
@@ -91,18 +90,22 @@ class NvrtcKernel final : public StepKernel {
 
  private:
   CUtensorMap tensor_map(const LaunchContext& context, const MatrixBoxes& boxes) const {
-    const std::array<cuuint64_t, 2> extents{static_cast<cuuint64_t>(boxes.columns),
-                                            static_cast<cuuint64_t>(boxes.rows)};
-    const cuuint64_t row_bytes = static_cast<cuuint64_t>(boxes.row_stride) * 2;
-    const std::array<cuuint32_t, 2> box{static_cast<cuuint32_t>(boxes.box_columns),
-                                        static_cast<cuuint32_t>(boxes.box_rows)};
-    const std::array<cuuint32_t, 2> steps{1, 1};
+    std::vector<cuuint64_t> extents{static_cast<cuuint64_t>(boxes.columns)}, strides_bytes;
+    std::vector<cuuint32_t> box{static_cast<cuuint32_t>(boxes.box_columns)};
+    std::vector<MatrixBoxes::Axis> axes = boxes.axes;
+    if (axes.empty()) axes.push_back({boxes.rows, boxes.row_stride, boxes.box_rows});
+    for (const MatrixBoxes::Axis& axis : axes) {
+      extents.push_back(static_cast<cuuint64_t>(axis.extent));
+      strides_bytes.push_back(static_cast<cuuint64_t>(axis.stride) * 2);
+      box.push_back(static_cast<cuuint32_t>(axis.box));
+    }
+    const std::vector<cuuint32_t> steps(box.size(), 1);
     CUtensorMap map;
     check(driver().tensor_map_encode_tiled(
-              &map, boxes.is_bfloat ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2,
-              context.address(program_, boxes.value), extents.data(), &row_bytes, box.data(), steps.data(),
-              CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+              &map, boxes.is_bfloat ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+              static_cast<cuuint32_t>(box.size()), context.address(program_, boxes.value), extents.data(),
+              strides_bytes.data(), box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+              CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
           "describing the boxes of " + tactic_);
     return map;
   }
