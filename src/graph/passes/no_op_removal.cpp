@@ -1,6 +1,8 @@
 // Nodes that give back their input. See passes.h.
 #include <algorithm>
 #include <unordered_map>
+#include <utility>
+#include <variant>
 
 #include "graph/passes/passes.h"
 #include "graph/shape_inference.h"
@@ -38,7 +40,13 @@ class Remover {
       for (Graph* nested : nested_graphs(node)) {
         if (const GraphFacts* inner = facts.nested(nested)) remove(*nested, *inner, &constants);
       }
-      if (node.outputs.empty() || node.outputs[0].empty() || !is_no_op(node, facts, constants)) continue;
+      if (node.is("Add") && node.inputs.size() == 2 && is_zeros(node.inputs[0], graph, producer)) {
+        std::swap(node.inputs[0], node.inputs[1]);
+      }
+      const bool adds_zeros = (node.is("Add") || node.is("Sub")) && node.inputs.size() == 2 &&
+                              is_zeros(node.inputs[1], graph, producer) && has_same_shape(node, facts);
+      if (node.outputs.empty() || node.outputs[0].empty()) continue;
+      if (!adds_zeros && !is_no_op(node, facts, constants)) continue;
       const std::string& out = node.outputs[0];
       std::string in = node.inputs[0];
       for (auto found = renames.find(in); found != renames.end(); found = renames.find(in)) in = found->second;
@@ -74,6 +82,20 @@ class Remover {
     const ValueFact* in = facts.find(node.inputs[0]);
     const ValueFact* out = facts.find(node.outputs[0]);
     return in != nullptr && out != nullptr && in->shape && out->shape && *in->shape == *out->shape;
+  }
+
+  /// Whether a value is made by ConstantOfShape of zeros, as networks begin their sums and stand in for what is not
+  /// there. (-0 + 0 is 0: the sign of a zero may change.)
+  static bool is_zeros(const std::string& value, const Graph& graph,
+                       const std::unordered_map<std::string, std::size_t>& producer) {
+    const auto found = producer.find(value);
+    if (found == producer.end() || !graph.nodes[found->second].is("ConstantOfShape")) return false;
+    const Attribute* filled = graph.nodes[found->second].find_attribute("value");
+    const Tensor* tensor = filled != nullptr ? std::get_if<Tensor>(&filled->value) : nullptr;
+    if (filled == nullptr) return true;  // The default.
+    if (tensor == nullptr) return false;
+    return std::all_of(tensor->bytes().begin(), tensor->bytes().end(),
+                       [](std::byte byte) { return byte == std::byte{}; });
   }
 
   bool is_no_op(const Node& node, const GraphFacts& facts, const Constants& constants) const {

@@ -91,6 +91,7 @@ class Converter {
     }
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) count_wants(graph_.nodes[i], plans[i]);
     convert_initializers();
+    reuse_widened();
     rewrite(plans);
     fix_declarations();
   }
@@ -311,6 +312,15 @@ class Converter {
     std::move(copies.begin(), copies.end(), std::back_inserter(graph_.initializers));
   }
 
+  /// A value that was widened from the type to convert to is there in it already.
+  void reuse_widened() {
+    for (const Node& node : graph_.nodes) {
+      if (!node.is("Cast") || node.inputs.size() != 1 || node.outputs.size() != 1) continue;
+      const bool is_widening = facts_.dtype_of(node.inputs[0]) == half_ && is_float32(node.outputs[0]);
+      if (is_widening) casts_.try_emplace({node.outputs[0], half_}, node.inputs[0]);
+    }
+  }
+
   DType now(const std::string& value_name) const {
     const auto found = now_.find(value_name);
     return found != now_.end() ? found->second : DType::kFloat32;
@@ -439,13 +449,25 @@ class Converter {
   std::int64_t num_ahead_of_opset_ = 0;
 };
 
+/// Whether the model computes in 16 bits by itself. Weights that are only stored so, behind Casts to float32
+/// (docs/language.md), say nothing of that.
 bool is_mostly_half(const Graph& graph) {
+  const ValueUses uses(graph);
+  const auto is_storage = [&](const std::string& name) {
+    const std::vector<int>& consumers = uses.consumers(name);
+    return !consumers.empty() && uses.num_uses(name) == static_cast<int>(consumers.size()) &&
+           std::all_of(consumers.begin(), consumers.end(), [&](int index) {
+             const Node& node = graph.nodes[static_cast<std::size_t>(index)];
+             return node.is("Cast") && node.int_attribute("to", 0) == static_cast<std::int64_t>(DType::kFloat32);
+           });
+  };
   std::int64_t num_half = 0;
   std::int64_t num_full = 0;
   for (const Initializer& initializer : graph.initializers) {
     const DType dtype = initializer.tensor.dtype();
     if (dtype == DType::kFloat32) num_full += initializer.tensor.num_elements();
-    if (dtype == DType::kFloat16 || dtype == DType::kBfloat16) num_half += initializer.tensor.num_elements();
+    if (dtype != DType::kFloat16 && dtype != DType::kBfloat16) continue;
+    if (!is_storage(initializer.name)) num_half += initializer.tensor.num_elements();
   }
   return num_half > num_full;
 }

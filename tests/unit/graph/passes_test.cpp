@@ -271,6 +271,25 @@ TEST(NoOps, GraphOutputsKeepTheirNames) {
   EXPECT_EQ(largest_difference(before, b.model, {{"x", ramp({2, 3})}}), 0);
 }
 
+TEST(NoOps, ZerosOfAnOpenShapeAreNotAdded) {
+  Builder b;
+  b.input("x", {Dimension::known(1), Dimension::named("n")}).input("row", known({1, 1}));
+  b.node("Relu", {"x"}, {"r"}).node("Shape", {"r"}, {"s"}).node("ConstantOfShape", {"s"}, {"zeros"});
+  b.node("Add", {"r", "zeros"}, {"a"})
+      .node("Add", {"zeros", "a"}, {"c"})
+      .node("Sub", {"c", "zeros"}, {"y"})
+      .output("y");
+  b.node("Sub", {"zeros", "r"}, {"minus"}).output("minus");  // no zeros taken away
+  b.node("Add", {"row", "zeros"}, {"wide"}).output("wide");  // spreads
+  b.node("ConstantOfShape", {"s"}, {"ones"}, {{"value", Tensor::of<float>({1}, {1})}});
+  b.node("Add", {"r", "ones"}, {"more"}).output("more");
+  const Model before = b.model;
+  run_passes(b.model, {});
+  EXPECT_THAT(types_of(b.model.graph),
+              UnorderedElementsAre("Relu", "Shape", "ConstantOfShape", "ConstantOfShape", "Sub", "Add", "Add"));
+  EXPECT_EQ(largest_difference(before, b.model, {{"x", ramp({1, 5})}, {"row", ramp({1, 1})}}), 0);
+}
+
 TEST(NoOps, ReachIntoNestedGraphs) {
   Builder b;
   b.input("x", known({2})).input("c", {}, DType::kBool).node("Identity", {"x"}, {"i"});
