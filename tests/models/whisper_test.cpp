@@ -11,8 +11,10 @@
 
 #include "base/files.h"
 #include "engine/bundle_plan.h"
+#include "engine/dense_step.h"
 #include "graph/checker.h"
 #include "graph/interpreter.h"
+#include "graph/passes/dense_cache.h"
 #include "graph/passes/expand_paged_attention.h"
 #include "graph/shape_inference.h"
 #include "io/onnx_writer.h"
@@ -29,6 +31,7 @@
 #include "toolchain/import.h"
 #include "toolchain/prove_bundle.h"
 #include "verify/input_cases.h"
+#include "verify/language_proof.h"
 #include "verify/onnxruntime_reference.h"
 
 namespace pajamas {
@@ -266,6 +269,73 @@ TEST_P(WhisperTest, StepsWithTheCacheAreThoseOfTransformers) {
           num_past += count;
         }
       }
+    }
+  }
+}
+
+/// The decoder of targets without paged attention: rows that fork and end, through ONNX Runtime and each target.
+TEST_P(WhisperTest, StepsWithTheDenseCacheAreThoseOfTransformers) {
+  const Tensor ids = golden_.tensor("input_ids"), logits = golden_.tensor("logits");
+  const std::int64_t context = imported_.task.transcription->whisper->context_length;
+  Model dense = model("decoder");
+  use_dense_cache(dense, context);
+  EXPECT_TRUE(check_model(dense).foreign_operators.empty());
+  std::vector<std::pair<std::string, std::shared_ptr<const Engine>>> engines;
+  engines.emplace_back("ONNX Runtime", onnxruntime_engine(load_language_reference(dense, 1).session, 1));
+  const test::TemporaryFolder folder;
+  for (const Target* target : cpu_targets()) {
+    engines.emplace_back(std::string(target->name()), test::exact_engine(*target, dense, "decoder", folder.path()));
+  }
+  for (const auto& entry : engines) {
+    const Engine& engine = *entry.second;
+    const auto session = engine.new_session();
+    DenseStep step(engine);
+    EXPECT_EQ(step.capacity(), context);
+    for (const std::int64_t num_chunks : {3, 1, 2}) {
+      const auto cross_values = cross(0, num_chunks);
+      for (std::size_t i = 0; i < engine.inputs().size(); ++i) {
+        const auto value = cross_values.find(engine.inputs()[i].name);
+        if (value != cross_values.end()) session->set_input(i, value->second.view());
+      }
+      step.clear();
+      // The rows of a step, as (chunk, text); the second step turns each chunk's texts around, the last drops one.
+      struct Step {
+        std::int64_t count;
+        std::vector<std::int64_t> texts;
+      };
+      const std::vector<Step> steps{{3, {0, 1, 4}}, {1, {4, 0, 1}}, {2, {1, 0}}, {1, {0, 1}}};
+      std::vector<std::pair<std::int64_t, std::int64_t>> rows;  // Of the step before.
+      std::int64_t num_past = 0;
+      for (const Step& one : steps) {
+        std::vector<std::int64_t> tokens, parents;
+        std::vector<std::pair<std::int64_t, std::int64_t>> next;
+        for (std::int64_t chunk = 0; chunk < num_chunks; ++chunk) {
+          for (const std::int64_t text : one.texts) {
+            const auto whole = golden_ids(ids, chunk, text);
+            tokens.insert(tokens.end(), whole.begin() + num_past, whole.begin() + num_past + one.count);
+            const auto before = std::find(rows.begin(), rows.end(), std::pair(chunk, text));
+            parents.push_back(rows.empty() ? 0 : before - rows.begin());
+            next.emplace_back(chunk, text);
+          }
+        }
+        step.set_tokens(tokens, parents);
+        for (std::size_t i = 0; i < tokens.size(); ++i) step.add_logit_row(static_cast<std::int64_t>(i));
+        step.bind(*session);
+        session->run();
+        step.take(*session);
+        const Tensor actual = Tensor::copy_of(session->output(0));
+        std::vector<std::int64_t> own(static_cast<std::size_t>(one.count));
+        std::iota(own.begin(), own.end(), num_past);
+        for (std::size_t row = 0; row < next.size(); ++row) {
+          expect_near(rows_of(actual, static_cast<std::int64_t>(row) * one.count, one.count),
+                      golden_logits(logits, next[row].first, next[row].second, own),
+                      entry.first + ", " + std::to_string(num_chunks) + " chunks, row " + std::to_string(row) + " at " +
+                          std::to_string(num_past));
+        }
+        rows = std::move(next);
+        num_past += one.count;
+      }
+      EXPECT_EQ(step.num_past(), num_past);
     }
   }
 }

@@ -4,40 +4,14 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "graph/operator_table.h"
+#include "graph/passes/paged_attention_node.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
 namespace {
-
-constexpr std::size_t kNumTokenInputs = 3;  // query, key, value; what follows describes the cache
-
-bool is_paged_attention(const Node& node) { return node.domain == kPajamasDomain && node.op_type == "PagedAttention"; }
-
-struct Attributes {
-  std::int64_t num_heads = 0;
-  std::int64_t num_kv_heads = 0;
-  std::int64_t head_dim = 0;
-  std::int64_t sliding_window = 0;
-  float scale = 1;
-  float softcap = 0;
-};
-
-Attributes read_attributes(const Node& node) {
-  Attributes a;
-  a.num_heads = node.int_attribute("num_heads", 0);
-  a.num_kv_heads = node.int_attribute("num_kv_heads", 0);
-  a.head_dim = node.int_attribute("head_dim", 0);
-  a.sliding_window = node.int_attribute("sliding_window", 0);
-  a.scale = node.float_attribute("scale", 1);
-  a.softcap = node.float_attribute("softcap", 0);
-  const bool is_whole = a.num_heads >= 1 && a.num_kv_heads >= 1 && a.head_dim >= 1 &&
-                        a.num_heads % a.num_kv_heads == 0 && a.sliding_window >= 0 && a.softcap >= 0;
-  if (!is_whole) throw Error(ErrorKind::kBadInput, "has attributes out of range", node.describe());
-  if (node.inputs.size() != 8) throw Error(ErrorKind::kBadInput, "should have 8 inputs", node.describe());
-  return a;
-}
 
 class Expander {
  public:
@@ -46,7 +20,7 @@ class Expander {
   PassReport run() {
     PassReport report;
     report.pass = "expand_paged_attention";
-    std::vector<std::string> cache_inputs;
+    std::set<std::string> cache_inputs;
     std::vector<Node> nodes = std::move(graph_.nodes);
     graph_.nodes.clear();
     for (Node& node : nodes) {
@@ -55,10 +29,10 @@ class Expander {
         continue;
       }
       expand(node);
-      cache_inputs.insert(cache_inputs.end(), node.inputs.begin() + kNumTokenInputs, node.inputs.end());
+      cache_inputs.insert(node.inputs.begin() + kNumPagedTokenInputs, node.inputs.end());
       report.count("PagedAttention");
     }
-    remove_inputs(cache_inputs);
+    remove_paged_inputs(graph_, cache_inputs);
     std::erase_if(model_.opset_imports, [&](const auto& import) {
       return import.first == kPajamasDomain && std::none_of(graph_.nodes.begin(), graph_.nodes.end(),
                                                             [](const Node& n) { return n.domain == kPajamasDomain; });
@@ -108,7 +82,7 @@ class Expander {
   }
 
   void expand(const Node& node) {
-    const Attributes a = read_attributes(node);
+    const PagedAttentionNode a = read_paged_attention(node);
     scope_ = node.name.empty() ? node.outputs.at(0) : node.name;
     const std::int64_t group = a.num_heads / a.num_kv_heads;
     // Heads that share a key stand next to each other, so the query splits into (kv head, member of its group).
@@ -131,18 +105,6 @@ class Expander {
     const std::string mixed = add("Transpose", {add("MatMul", {weights, value})}, {{"perm", axes({2, 0, 1, 3})}});
     add("Reshape", {mixed, integers({0, -1})});
     graph_.nodes.back().outputs = node.outputs;
-  }
-
-  void remove_inputs(const std::vector<std::string>& names) {
-    for (const Node& node : graph_.nodes) {
-      for (const std::string& input : node.inputs) {
-        if (std::find(names.begin(), names.end(), input) == names.end()) continue;
-        throw Error(ErrorKind::kBadInput, "uses '" + input + "', which describes the cache", node.describe());
-      }
-    }
-    std::erase_if(graph_.inputs, [&](const ValueInfo& input) {
-      return std::find(names.begin(), names.end(), input.name) != names.end();
-    });
   }
 
   Model& model_;

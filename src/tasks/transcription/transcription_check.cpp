@@ -53,7 +53,17 @@ void check_transcription(const TaskFacts& task, const std::string& part, const s
     need_extent(need(outputs, "cross_value.0", DType::kFloat32, 4), 2, whisper.num_positions);
   }
   if (part == whisper.decoder_part) {
-    for (const StepInput& input : kStepInputs) need(inputs, input.name, input.dtype, input.rank);
+    const bool is_dense =
+        std::any_of(inputs.begin(), inputs.end(), [](const TensorInfo& info) { return info.name == "past_len"; });
+    if (is_dense) {
+      for (const char* name : {"input_ids", "position_ids", "logit_rows", "past_len", "parents"}) {
+        need(inputs, name, DType::kInt64, 1);
+      }
+      need_extent(need(inputs, "past_key.0", DType::kFloat32, 4), 2, whisper.context_length);
+      need_extent(need(outputs, "present_value.0", DType::kFloat32, 4), 2, whisper.context_length);
+    } else {
+      for (const StepInput& input : kStepInputs) need(inputs, input.name, input.dtype, input.rank);
+    }
     need_extent(need(inputs, "cross_key.0", DType::kFloat32, 4), 3, whisper.num_positions);
     need_extent(need(outputs, "logits", DType::kFloat32, 2), 1, whisper.vocab_size);
   }

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/dense_step.h"
 #include "pajamas/error.h"
 #include "tasks/image_session.h"
 
@@ -23,34 +24,32 @@ WhisperSession::WhisperSession(const WhisperFacts& facts, std::shared_ptr<const 
       encoder_engine_(std::move(encoder)),
       decoder_engine_(std::move(decoder)),
       encoder_(encoder_engine_->new_session()),
-      decoder_(decoder_engine_->new_session()),
-      inputs_(*decoder_engine_) {
+      decoder_(decoder_engine_->new_session()) {
   features_input_ = find_tensor(encoder_engine_->inputs(), "features", "input");
   logits_output_ = find_tensor(decoder_engine_->outputs(), "logits", "output");
   for (std::size_t i = 0; i < decoder_engine_->inputs().size(); ++i) {
     const std::string& name = decoder_engine_->inputs()[i].name;
     if (is_cross_tensor(name)) cross_.push_back({name, find_tensor(encoder_engine_->outputs(), name, "output"), i, {}});
   }
-  const KvCacheLayout* layout = decoder_engine_->kv_cache_layout();
-  if (layout == nullptr || cross_.empty()) {
-    throw Error(ErrorKind::kBadInput,
-                layout == nullptr ? "the decoder has no cache of keys and values"
-                                  : "the decoder takes no cross keys from the encoder",
-                facts_.decoder_part, "build the bundle again");
+  if (cross_.empty()) {
+    throw Error(ErrorKind::kBadInput, "the decoder takes no cross keys from the encoder", facts_.decoder_part,
+                "build the bundle again");
   }
-  // Each row may hold a whole context of its own, and one block more while it parts from another.
-  const std::int64_t blocks_a_row =
-      (facts_.context_length + layout->block_size_tokens - 1) / layout->block_size_tokens + 1;
-  const std::int64_t num_blocks = max_rows * blocks_a_row;
-  cache_ = decoder_engine_->new_kv_cache(num_blocks);
-  pool_.emplace(num_blocks, layout->block_size_tokens, false);
-  decoder_->set_kv_cache(cache_);
+  if (has_dense_cache(*decoder_engine_)) {
+    rows_ = make_dense_rows(decoder_engine_, facts_.context_length);
+  } else if (decoder_engine_->kv_cache_layout() != nullptr) {
+    rows_ = make_paged_rows(decoder_engine_, *decoder_, facts_.context_length, max_rows);
+  } else {
+    throw Error(ErrorKind::kBadInput, "the decoder has no cache of keys and values", facts_.decoder_part,
+                "build the bundle again");
+  }
 }
 
 WhisperSession::~WhisperSession() = default;
 
 void WhisperSession::encode(std::span<const float> features, std::int64_t num_chunks) {
-  release_all();
+  rows_->clear();
+  active_.clear();
   num_encoded_ = 0;
   const Shape shape{num_chunks, facts_.num_mels, 2 * facts_.num_positions};
   if (static_cast<std::int64_t>(features.size()) != shape.num_elements()) {
@@ -103,101 +102,44 @@ void WhisperSession::bind_cross_tensors() {
   }
 }
 
-void WhisperSession::release_all() {
-  for (const Sequence& sequence : sequences_) pool_->release(sequence.blocks);
-  sequences_.clear();
-  active_.clear();
-}
-
-/// Room for the tokens behind the sequence; a block that others hold too is copied before it is written.
-void WhisperSession::append(Sequence& sequence, std::span<const std::int32_t> tokens) {
-  const std::int64_t block_size = pool_->block_size_tokens();
-  const std::int64_t length = sequence.length + static_cast<std::int64_t>(tokens.size());
-  if (length > facts_.context_length) {
-    throw Error(ErrorKind::kInternal, "a text of " + std::to_string(length) + " tokens is longer than the context of " +
-                                          std::to_string(facts_.context_length));
-  }
-  const auto take = [&] {
-    const auto block = pool_->take();
-    if (!block) throw Error(ErrorKind::kInternal, "the cache of the decoder has too few blocks");
-    return *block;
-  };
-  if (sequence.length % block_size != 0 && pool_->is_shared(sequence.blocks.back())) {
-    const std::int32_t shared = sequence.blocks.back();
-    sequence.blocks.back() = take();
-    cache_->copy_block(shared, sequence.blocks.back());
-    pool_->release({&shared, 1});
-  }
-  while (static_cast<std::int64_t>(sequence.blocks.size()) * block_size < length) sequence.blocks.push_back(take());
-
-  inputs_.add_sequence(tokens, sequence.length, sequence.blocks);
-  sequence.length = length;
-}
-
 std::span<float> WhisperSession::begin(std::span<const std::size_t> chunks,
                                        std::span<const std::vector<std::int32_t>> prompts,
                                        std::span<const std::int64_t> positions) {
-  release_all();
-  inputs_.clear();
   active_.assign(chunks.begin(), chunks.end());
   bind_cross_tensors();
+  rows_->begin(prompts);
   std::int64_t first = 0;
   for (const std::vector<std::int32_t>& prompt : prompts) {
-    append(sequences_.emplace_back(), prompt);
-    for (const std::int64_t position : positions) inputs_.add_logit_row(first + position);
+    for (const std::int64_t position : positions) rows_->add_logit_row(first + position);
     first += static_cast<std::int64_t>(prompt.size());
   }
   return run();
 }
 
 std::span<float> WhisperSession::step(std::span<const Row> rows) {
-  inputs_.clear();
-  std::vector<Sequence> next;
-  next.reserve(rows.size());
-  for (const Row& row : rows) {
-    const Sequence& parent = sequences_.at(static_cast<std::size_t>(row.parent));
-    for (const std::int32_t block : parent.blocks) pool_->share(block);
-    next.push_back(parent);
-  }
-  for (const Sequence& sequence : sequences_) pool_->release(sequence.blocks);
-  sequences_ = std::move(next);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    append(sequences_[i], {&rows[i].token, 1});
-    inputs_.add_logit_row(static_cast<std::int64_t>(i));
-  }
+  rows_->step(rows);
+  for (std::size_t i = 0; i < rows.size(); ++i) rows_->add_logit_row(static_cast<std::int64_t>(i));
   return run();
 }
 
 void WhisperSession::keep(std::span<const std::size_t> chunks) {
-  const std::size_t rows_a_chunk = sequences_.size() / active_.size();
-  std::vector<Sequence> kept;
-  std::vector<std::size_t> active;
-  std::size_t next = 0;
-  for (std::size_t c = 0; c < active_.size(); ++c) {
-    const bool is_kept = next < chunks.size() && chunks[next] == c;
-    if (is_kept) {
-      active.push_back(active_[c]);
-      ++next;
-    }
-    for (std::size_t i = 0; i < rows_a_chunk; ++i) {
-      Sequence& sequence = sequences_[c * rows_a_chunk + i];
-      if (is_kept) {
-        kept.push_back(std::move(sequence));
-      } else {
-        pool_->release(sequence.blocks);
-      }
-    }
+  const std::size_t rows_a_chunk = rows_->num_rows() / active_.size();
+  std::vector<std::size_t> rows, active;
+  for (const std::size_t chunk : chunks) {
+    active.push_back(active_.at(chunk));
+    for (std::size_t i = 0; i < rows_a_chunk; ++i) rows.push_back(chunk * rows_a_chunk + i);
   }
-  sequences_ = std::move(kept);
+  rows_->keep(rows);
   active_ = std::move(active);
   bind_cross_tensors();
 }
 
 std::span<float> WhisperSession::run() {
-  inputs_.bind(*decoder_);
+  rows_->bind(*decoder_);
   decoder_->run();
+  rows_->take(*decoder_);
   const TensorView logits = decoder_->output(logits_output_);
-  const Shape wanted{static_cast<std::int64_t>(inputs_.num_logit_rows()), facts_.vocab_size};
+  const Shape wanted{static_cast<std::int64_t>(rows_->num_logit_rows()), facts_.vocab_size};
   if (logits.dtype != DType::kFloat32 || logits.shape != wanted) {
     throw Error(ErrorKind::kInternal,
                 std::string("the logits are ") + to_string(logits.dtype) + " " + logits.shape.to_string() +

@@ -1,16 +1,14 @@
-// WhisperSession: encoder and decoder step of a bundle as a StepModel. Rows of texts hold blocks of one cache; texts
-// that part share what they have in common.
+// WhisperSession: encoder and decoder step of a bundle as a StepModel. What is in the decoder's cache is
+// decoder_rows.h's.
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "bundle/transcription_facts.h"
-#include "engine/step_inputs.h"
 #include "engine/target.h"
-#include "tasks/generation/block_pool.h"
+#include "tasks/transcription/decoder_rows.h"
 #include "tasks/transcription/step_model.h"
 
 namespace pajamas {
@@ -34,10 +32,6 @@ class WhisperSession final : public StepModel {
   std::vector<std::pair<std::string, TensorView>> encoded(std::size_t chunk) const;
 
  private:
-  struct Sequence {
-    std::vector<std::int32_t> blocks;
-    std::int64_t length = 0;
-  };
   /// One cross_key.i or cross_value.i.
   struct CrossTensor {
     std::string name;
@@ -47,20 +41,15 @@ class WhisperSession final : public StepModel {
 
   void bind_cross_tensors();
   std::span<float> run();
-  void append(Sequence& sequence, std::span<const std::int32_t> tokens);
-  void release_all();
 
   WhisperFacts facts_;
   std::shared_ptr<const Engine> encoder_engine_, decoder_engine_;
   std::unique_ptr<Session> encoder_, decoder_;
-  StepInputs inputs_;  ///< Of the decoder.
-  std::shared_ptr<KvCache> cache_;
-  std::optional<BlockPool> pool_;
+  std::unique_ptr<DecoderRows> rows_;
   std::vector<CrossTensor> cross_;
   std::size_t features_input_ = 0, logits_output_ = 0;
   std::int64_t num_encoded_ = 0;
   std::vector<std::size_t> active_;  ///< Encoded chunks that are decoded now.
-  std::vector<Sequence> sequences_;  ///< Rows of the last step.
   std::vector<float> logits_;
 };
 
