@@ -4,6 +4,24 @@
 #include <utility>
 
 namespace pajamas {
+namespace {
+
+Shape read_shape(const JsonReader& json) {
+  Shape shape;
+  for (const JsonReader& extent : json.elements()) shape.push_back(extent.as_integer(0));
+  return shape;
+}
+
+}  // namespace
+
+std::vector<ShapeProfile> parse_profiles(const JsonReader& json) {
+  std::vector<ShapeProfile> profiles;
+  for (const JsonReader& entry : json.elements()) {
+    profiles.push_back({entry.string("input"), read_shape(entry.member("min")), read_shape(entry.member("opt")),
+                        read_shape(entry.member("max"))});
+  }
+  return profiles;
+}
 
 BuildPlan in_float32(BuildPlan plan) {
   plan.precision = Precision::kFp32;
@@ -18,6 +36,11 @@ BuildPlan plan_of(const Bundle& bundle) {
 
 BuildPlan plan_of(const Bundle& bundle, const ManifestPart& part) {
   BuildPlan plan = plan_of(bundle);
+  // Targets that must know all shapes say which they were built for.
+  if (part.target_facts.contains("profiles")) {
+    const std::string where = (bundle.directory() / kManifestFileName).string();
+    plan.profiles = parse_profiles(JsonReader(part.target_facts, where, "parts").member("profiles"));
+  }
   return part.is_float32 ? in_float32(std::move(plan)) : plan;
 }
 

@@ -44,6 +44,11 @@ const Target& find_target(std::string_view name) {
               "this program was built with: " + (known.empty() ? "none" : known));
 }
 
+TargetTraits traits_of(const Target& target) {
+  const bool is_cpu = target.name() == "openvino";
+  return {is_cpu, !is_cpu};
+}
+
 std::shared_ptr<const Engine> load_engine(const Bundle& bundle, const std::string& part_name,
                                           const SessionOptions& options) {
   const Manifest& manifest = bundle.manifest();

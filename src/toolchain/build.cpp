@@ -18,6 +18,7 @@
 #include "toolchain/import.h"
 #include "toolchain/language_part.h"
 #include "toolchain/prove_bundle.h"
+#include "toolchain/target_form.h"
 #include "toolchain/version.h"
 
 namespace pajamas {
@@ -159,6 +160,7 @@ void refuse_unused_options(const BuildRequest& request, const ImportedModel& imp
     return has_cache(part) || has_stored_weights(part.model);
   });
   const BuildPlan& plan = request.plan;
+  if (imported.parts.size() > 1) check_profile_names(find_target(plan.target), imported, plan);
   if (is_language) {
     refuse(!plan.profiles.empty(), "--shapes", "a language model takes any number of tokens, so it has no shapes",
            "leave it out; --context N bounds prompt and answer");
@@ -204,21 +206,24 @@ std::vector<std::int64_t> calibration_tokens(const BuildRequest& request, const 
 }
 
 /// Proof of a language model too large for one of the whole: its first layers, compiled by themselves.
-Proof prove_first_layers(LanguageProofInputs inputs, const ProvableLayers& layers, const std::string& part,
-                         const BuildPlan& plan, const Progress& progress) {
+Proof prove_first_layers(LanguageProofInputs inputs, const ProvableLayers& layers, const ImportedPart& part,
+                         const ImportedModel& imported, BuildPlan plan, const Progress& progress) {
   const Target& target = find_target(plan.target);
   const Model stored = first_layers(*inputs.stored, layers.num_provable, inputs.vocab_size);
   std::erase_if(inputs.fixed_inputs,
                 [&](const auto& input) { return stored.graph.find_input(input.first) == nullptr; });
   inputs.vocab_size = std::min(inputs.vocab_size, kProofVocabulary);
-  const LoweredModel lowered = lower(stored, target, plan, progress);
+  const Model form = target_form(target, stored, imported);
+  std::erase_if(plan.profiles,
+                [&](const ShapeProfile& profile) { return form.graph.find_input(profile.input) == nullptr; });
+  const LoweredModel lowered = lower(form, target, plan, progress);
   // Never committed: it goes when this returns, or with the process that watches this one.
   const StagedDirectory folder(fs::temp_directory_path() / "pajamas-proof");
-  const CompiledPart compiled = target.compile({lowered.model, plan, part, folder.path(), progress});
+  const CompiledPart compiled = target.compile({lowered.model, plan, part.name, folder.path(), progress});
   inputs.stored = &stored;
   inputs.lowered = &lowered.model;
-  inputs.engine = load_compiled(folder.path(), part, compiled, plan, false);
-  if (inputs.engine) inputs.exact_engine = load_compiled(folder.path(), part, compiled, plan, true);
+  inputs.engine = load_compiled(folder.path(), part.name, compiled, plan, false);
+  if (inputs.engine) inputs.exact_engine = load_compiled(folder.path(), part.name, compiled, plan, true);
   Proof proof = prove_language_part(inputs, plan, progress);
   const std::string note = "Proven with the first " + std::to_string(layers.num_provable) + " of " +
                            std::to_string(layers.num_layers) + " layers and rows of " +
@@ -255,7 +260,6 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
                 BuildResult& result) {
   const Progress& progress = request.progress;
   BuildPlan plan = part.is_float32 ? in_float32(bundle_plan) : bundle_plan;
-  if (plan.profiles.empty()) plan.profiles = part.profiles;
   const Target& target = find_target(plan.target);
   progress.step("Simplifying the graph");
   const bool is_language = has_paged_attention(part.model);
@@ -278,7 +282,9 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
     stored_parts[part.name] = {source, stored};
   }
   const ProvableLayers layers = is_language ? provable_layers(source.graph, plan) : ProvableLayers{};
-  LoweredModel lowered = clock.timed("passes", [&] { return lower(source, target, plan, progress); });
+  const Model form = target_form(target, source, imported);
+  plan.profiles = target_profiles(target, form, part, imported, bundle_plan);
+  LoweredModel lowered = clock.timed("passes", [&] { return lower(form, target, plan, progress); });
   for (const PassReport& report : lowered.log.reports) {
     for (const std::string& note : report.notes) result.notes.push_back(part.name + ": " + note);
   }
@@ -305,7 +311,7 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
       inputs.vocab_size = extents.vocab_size;
       inputs.context_length = extents.context_length;
       inputs.fixed_inputs = fixed_inputs_of(part.model, imported.parts, plan, progress);
-      if (!layers.is_all()) return prove_first_layers(inputs, layers, part.name, plan, progress);
+      if (!layers.is_all()) return prove_first_layers(inputs, layers, part, imported, plan, progress);
       inputs.engine = load_compiled(folder, part.name, compiled, plan, false);
       if (inputs.engine) inputs.exact_engine = load_compiled(folder, part.name, compiled, plan, true);
       return prove_language_model(inputs, request, plan, calibration, quality);

@@ -10,6 +10,7 @@
 #include "base/free_memory.h"
 #include "engine/step_inputs.h"
 #include "graph/passes/choose_forms.h"
+#include "graph/passes/dense_cache.h"
 #include "graph/passes/expand_paged_attention.h"
 #include "graph/passes/passes.h"
 #include "graph/passes/scale_by_activations.h"
@@ -324,8 +325,9 @@ std::vector<std::pair<std::string, Tensor>> fixed_inputs_of(const Model& decoder
 
 Proof prove_language_part(const LanguageProofInputs& inputs, const BuildPlan& plan, const Progress& progress) {
   const Model source = expanded(*inputs.stored);
-  const Model lowered = expanded(*inputs.lowered);
+  const Model lowered = has_dense_cache(*inputs.lowered) ? *inputs.lowered : expanded(*inputs.lowered);
   LanguageProofRequest request{.source = source, .lowered = lowered};
+  if (plan.precision != Precision::kAuto) request.precision = plan.precision;
   request.engine = inputs.engine;
   request.exact_engine = inputs.exact_engine;
   request.engine_absence = inputs.engine_absence;

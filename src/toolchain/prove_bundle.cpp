@@ -1,7 +1,9 @@
 // Gathering what a proof needs. See prove_bundle.h; the comparison itself is verify/proof.cpp.
 #include "toolchain/prove_bundle.h"
 
-#include "base/json_reader.h"
+#include <map>
+#include <utility>
+
 #include "base/log.h"
 #include "engine/bundle_plan.h"
 #include "engine/engine_loader.h"
@@ -11,6 +13,7 @@
 #include "pajamas/error.h"
 #include "targets/registry.h"
 #include "toolchain/build.h"
+#include "toolchain/bundle_source.h"
 #include "toolchain/import.h"
 #include "toolchain/real_inputs.h"
 
@@ -40,21 +43,6 @@ std::shared_ptr<const Engine> compile_scratch(const Model& model, const std::str
   const StagedDirectory folder(fs::temp_directory_path() / "pajamas-proof");
   const CompiledPart compiled = find_target(plan.target).compile({model, plan, part, folder.path(), progress});
   return load_compiled_at(folder.path(), part, compiled, plan, is_exact_fp32);
-}
-
-fs::path find_source(const Bundle& bundle, const std::optional<fs::path>& given) {
-  const std::string manifest_path = (bundle.directory() / kManifestFileName).string();
-  const JsonReader source(bundle.manifest().source, manifest_path, "source");
-  fs::path path = given ? *given : fs::path(source.string("path"));
-  if (!fs::exists(path)) {
-    throw Error(ErrorKind::kBadInput, given ? "there is no such file or folder" : "the model is no longer there",
-                path.string(), "name the model with --source");
-  }
-  if (source_digest(path) != source.string("sha256")) {
-    throw Error(ErrorKind::kBadInput, "is not the model that the bundle was built from: its SHA-256 differs",
-                path.string(), "name the right model with --source, or build the bundle again from this one");
-  }
-  return path;
 }
 
 /// The engine, or null and the reason: no device, another GPU or another library version. Damage and everything else
@@ -134,22 +122,6 @@ Proof prove_part(const PartToProve& part, const BuildPlan& plan, const TaskFacts
 
 namespace {
 
-/// The model that the bundle was built from, imported as the build did.
-ImportedModel import_source(const Bundle& bundle, const fs::path& path, const BuildPlan& plan,
-                            const Progress& progress) {
-  ImportHints hints;
-  const JsonReader source(bundle.manifest().source, (bundle.directory() / kManifestFileName).string(), "source");
-  if (source.has("hints")) {
-    hints.task = source.member("hints").string_or("task", "");
-    hints.head = source.member("hints").string_or("head", "");
-    hints.tokenizer = source.member("hints").string_or("tokenizer", "");
-    hints.voice_detector = source.member("hints").string_or("voice_detector", "");
-  }
-  hints.context_length = plan.context_length;
-  hints.scratch_directory = fs::temp_directory_path();
-  return import_model(path, hints, progress);
-}
-
 std::optional<Tokenizer> bundle_tokenizer(const Bundle& bundle) {
   for (const BundleFile& file : bundle.manifest().files) {
     if (file.role != "tokenizer") continue;
@@ -163,8 +135,7 @@ Proof prove_language_bundle_part(const Bundle& bundle, const PartToProve& part, 
   plan.num_threads = options.num_threads;
   LanguageProofInputs inputs;
   inputs.original = part.source;
-  // Quantised weights stand in the bundle only; what they cost is measured on text.
-  inputs.stored = plan.weights == WeightFormat::kAsStored ? part.source : part.lowered;
+  inputs.stored = part.stored;
   inputs.lowered = part.lowered;
   inputs.engine = part.engine;
   inputs.exact_engine = part.exact_engine;
@@ -185,7 +156,8 @@ MeasuredText measure_bundle_on_text(const Bundle& bundle, const std::optional<fs
   if (!manifest.task.generation) {
     throw Error(ErrorKind::kUnsupported,
                 "is no language model, so it predicts no text: its task is " + manifest.task.name,
-                bundle.directory().string(), "leave --text out");
+                bundle.directory().string(),
+                manifest.task.transcription ? "give the recording of the text with --audio" : "leave --text out");
   }
   const GenerationFacts& facts = *manifest.task.generation;
   const std::optional<Tokenizer> tokenizer = bundle_tokenizer(bundle);
@@ -212,7 +184,7 @@ MeasuredText measure_bundle_on_text(const Bundle& bundle, const std::optional<fs
   std::string note;
   if (request.has_reference) {
     try {
-      imported = import_source(bundle, find_source(bundle, source), plan_of(bundle), options.progress);
+      imported = import_bundle_source(bundle, find_bundle_source(bundle, source), plan_of(bundle), options.progress);
     } catch (const Error& error) {
       if (source || error.kind() == ErrorKind::kCancelled) throw;
       note = std::string("not compared with the model it was built from: ") + error.what();
@@ -230,13 +202,48 @@ MeasuredText measure_bundle_on_text(const Bundle& bundle, const std::optional<fs
   return measured;
 }
 
+namespace {
+
+/// Parts with their weights stored as a build stores them, each made when it is first asked for.
+class StoredAgain {
+ public:
+  StoredAgain(const ImportedModel& imported, const Progress& progress)
+      : imported_(imported), progress_(progress), folder_(fs::temp_directory_path() / "pajamas-stored") {}
+
+  const Model& of(const ImportedPart& part, const BuildPlan& plan) {
+    const auto known = models_.find(part.name);
+    if (known != models_.end()) return known->second;
+    if (!part.derived_from.empty())
+      return models_.emplace(part.name, part.derive(of(origin_of(part), plan))).first->second;
+    Model model = part.model;
+    store_weights(model, plan, folder_.path(), part.name, {}, progress_);
+    return models_.emplace(part.name, std::move(model)).first->second;
+  }
+
+ private:
+  const ImportedPart& origin_of(const ImportedPart& part) const {
+    for (const ImportedPart& candidate : imported_.parts) {
+      if (candidate.name == part.derived_from) return candidate;
+    }
+    throw Error(ErrorKind::kInternal, "part '" + part.name + "' is derived from a part that is not there");
+  }
+
+  const ImportedModel& imported_;
+  const Progress& progress_;
+  StagedDirectory folder_;  ///< Never committed.
+  std::map<std::string, Model> models_;
+};
+
+}  // namespace
+
 std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<fs::path>& source,
                                     const ProveOptions& options) {
   const Manifest& manifest = bundle.manifest();
   bundle.verify_digests();
-  const fs::path source_path = find_source(bundle, source);
+  const fs::path source_path = find_bundle_source(bundle, source);
   const BuildPlan plan = plan_of(bundle);
-  const ImportedModel imported = import_source(bundle, source_path, plan, options.progress);
+  const ImportedModel imported = import_bundle_source(bundle, source_path, plan, options.progress);
+  StoredAgain stored(imported, options.progress);
   std::vector<PartProof> proofs;
   for (const ManifestPart& part : manifest.parts) {
     const ImportedPart* source_part = nullptr;
@@ -266,9 +273,15 @@ std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<fs
       note = absence->where() + " " + absence->message() + "; what to do: " + absence->remedy();
     }
     const bool is_language = has_paged_attention(*to_prove.source);
-    if (!is_language && part_plan.weights != WeightFormat::kAsStored && has_stored_weights(*to_prove.source)) {
-      to_prove.source = &lowered;  // Quantised weights stand in the bundle only.
-    }
+    const bool is_quantised =
+        part_plan.weights != WeightFormat::kAsStored && (is_language || has_stored_weights(*to_prove.source));
+    // What quantisation costs is measured on text and audio. An engine that runs is held to the weights in the bundle;
+    // where only its graph can be run, that would be compared with itself, so the weights are stored once more.
+    const bool is_stored_again = is_quantised && !to_prove.engine && part_plan.weights != WeightFormat::kInt4Awq;
+    to_prove.stored = !is_quantised     ? to_prove.source
+                      : is_stored_again ? &stored.of(*source_part, part_plan)
+                                        : &lowered;
+    if (!is_language && is_quantised) to_prove.source = to_prove.stored;
     proofs.push_back({part.name,
                       is_language ? prove_language_bundle_part(bundle, to_prove, part_plan, imported, options)
                                   : prove_part(to_prove, part_plan, manifest.task, options),

@@ -30,6 +30,7 @@ struct PartToProve {
   std::string name;
   const Model* source = nullptr;
   std::filesystem::path source_file;  ///< Of an ONNX source; empty for a checkpoint.
+  const Model* stored = nullptr;      ///< Language models: weights as the bundle has them, before the passes.
   const Model* lowered = nullptr;
   std::shared_ptr<const Engine> engine;        ///< At the bundle's precision; null when the target cannot run here.
   std::shared_ptr<const Engine> exact_engine;  ///< At float32; null likewise.

@@ -7,11 +7,13 @@
 
 #include "base/digest.h"
 #include "base/files.h"
+#include "graph/passes/dense_cache.h"
 #include "io/onnx_writer.h"
 #include "pajamas/error.h"
 #include "verify/comparison.h"
 #include "verify/sequence_engine.h"
 #include "verify/tolerances.h"
+#include "verify/widen.h"
 
 namespace pajamas {
 namespace fs = std::filesystem;
@@ -76,15 +78,14 @@ ProvenCandidate judged(ProvenCandidate candidate, const std::vector<Tensor>& exp
   return candidate;
 }
 
-ProvenCandidate engine_candidate(const LanguageProofRequest& request, const std::shared_ptr<const Engine>& engine,
-                                 bool is_exact, const std::vector<Tensor>& expected) {
-  ProvenCandidate candidate;
-  candidate.name = is_exact ? "engine_exact_fp32" : "engine";
-  candidate.what = std::string(is_exact ? "the engine, told to compute in float32" : "the engine as it will run") +
-                   ", prefill in chunks of " + std::to_string(kChunkTokens) + " tokens and the last " +
-                   std::to_string(request.num_decoded) + " decoded one by one through its cache";
-  candidate.implementation = implementation_of(*engine);
-  candidate.precision = is_exact ? Precision::kFp32 : arithmetic_of(*engine);
+std::string through_cache(const LanguageProofRequest& request) {
+  return ", prefill in chunks of " + std::to_string(kChunkTokens) + " tokens and the last " +
+         std::to_string(request.num_decoded) + " decoded one by one through its cache";
+}
+
+/// An engine with a cache on all sequences.
+ProvenCandidate cached_candidate(const LanguageProofRequest& request, const std::shared_ptr<const Engine>& engine,
+                                 ProvenCandidate candidate, const char* detail, const std::vector<Tensor>& expected) {
   std::int64_t longest = 1;
   for (const auto& sequence : request.sequences)
     longest = std::max(longest, static_cast<std::int64_t>(sequence.size()));
@@ -92,12 +93,50 @@ ProvenCandidate engine_candidate(const LanguageProofRequest& request, const std:
   const auto session = adapted->new_session();
   return judged(std::move(candidate), expected, [&](std::size_t i) {
     request.progress.check(kStep);
-    request.progress.step(kStep, -1, is_exact ? "the engine in float32" : "the engine");
+    request.progress.step(kStep, -1, detail);
     const auto inputs = inputs_of(request.sequences[i]);
     for (std::size_t k = 0; k < inputs.size(); ++k) session->set_input(k, inputs[k].second.view());
     session->run();
     return Tensor::copy_of(session->output(0));
   });
+}
+
+ProvenCandidate engine_candidate(const LanguageProofRequest& request, const std::shared_ptr<const Engine>& engine,
+                                 bool is_exact, const std::vector<Tensor>& expected) {
+  ProvenCandidate candidate;
+  candidate.name = is_exact ? "engine_exact_fp32" : "engine";
+  candidate.what = std::string(is_exact ? "the engine, told to compute in float32" : "the engine as it will run") +
+                   through_cache(request);
+  candidate.implementation = implementation_of(*engine);
+  candidate.precision = is_exact ? Precision::kFp32 : arithmetic_of(*engine);
+  return cached_candidate(request, engine, std::move(candidate), is_exact ? "the engine in float32" : "the engine",
+                          expected);
+}
+
+/// The graph with a dense cache that the target was given, step by step.
+ProvenCandidate dense_candidate(const LanguageProofRequest& request, const std::vector<Tensor>& expected,
+                                std::string& sha256) {
+  ProvenCandidate candidate;
+  candidate.name = "lowered_model";
+  candidate.what = "the graph that the target was given, run by ONNX Runtime" + through_cache(request);
+  candidate.precision = request.precision;
+  sha256 = load_language_reference(request.lowered, request.num_threads).sha256;
+  if (candidate.precision == Precision::kFp16) {
+    candidate.what +=
+        "; it computes float16 operators in float32, so this shows the graph and its rounded weights "
+        "and not the roundings of a device";
+  }
+  const bool is_widened = candidate.precision == Precision::kBf16;
+  if (is_widened) {
+    candidate.what +=
+        "; its bfloat16 values are held in float32 and rounded after every operator, since ONNX Runtime "
+        "computes no bfloat16 on CPUs";
+  }
+  const LanguageReference lowered =
+      load_language_reference(is_widened ? widen_low_precision(request.lowered) : request.lowered, request.num_threads);
+  candidate.implementation = "onnxruntime " + lowered.session->version();
+  return cached_candidate(request, onnxruntime_engine(lowered.session, request.num_threads), std::move(candidate),
+                          "the lowered model", expected);
 }
 
 std::string text_of(double value) {
@@ -170,8 +209,10 @@ Proof prove_language(const LanguageProofRequest& request) {
                              {"inputs", {{"input_ids", type}, {"position_ids", type}, {"logit_rows", type}}}});
     }
   }
-  {
-    request.progress.step(kStep, 0.4, "the lowered model");
+  request.progress.step(kStep, 0.4, "the lowered model");
+  if (has_dense_cache(request.lowered)) {
+    proof.candidates.push_back(dense_candidate(request, expected, proof.lowered_sha256));
+  } else {
     const LanguageReference lowered = load_language_reference(request.lowered, request.num_threads);
     proof.lowered_sha256 = lowered.sha256;
     ProvenCandidate candidate;

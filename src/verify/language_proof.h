@@ -30,7 +30,8 @@ LanguageReference load_language_reference(const Model& expanded, int num_threads
 
 struct LanguageProofRequest {
   const Model& source;   ///< Expanded graph before the passes (behind quantisation, where there is one).
-  const Model& lowered;  ///< Expanded graph of what the target was given.
+  const Model& lowered;  ///< Of what the target was given the expanded graph, or itself where it has a dense cache.
+  Precision precision = Precision::kFp32;        ///< That a lowered model with a dense cache computes in.
   std::shared_ptr<const Engine> engine{};        ///< At the bundle's precision; null where it cannot run here.
   std::shared_ptr<const Engine> exact_engine{};  ///< The same at float32; may be null.
   std::string engine_absence{};                  ///< Why `engine` is null.

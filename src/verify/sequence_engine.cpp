@@ -1,4 +1,4 @@
-// One sequence through paged attention. See sequence_engine.h.
+// One sequence through a cache. See sequence_engine.h.
 #include "verify/sequence_engine.h"
 
 #include <algorithm>
@@ -87,7 +87,7 @@ class SequenceSession final : public Session {
     }
   }
 
-  PagedSequence sequence_;
+  CachedSequence sequence_;
   std::int64_t chunk_tokens_;
   std::int64_t num_decoded_;
   std::array<std::vector<std::int64_t>, 3> inputs_;
@@ -135,18 +135,19 @@ const KvCacheLayout& cache_layout_of(const Engine& engine) {
 
 }  // namespace
 
-PagedSequence::PagedSequence(std::shared_ptr<const Engine> engine, std::int64_t max_tokens,
-                             const NamedTensorList& fixed_inputs)
-    : engine_(std::move(engine)),
-      block_size_(cache_layout_of(*engine_).block_size_tokens),
-      max_tokens_(max_tokens),
-      inputs_(*engine_) {
-  session_ = engine_->new_session();
-  const std::int64_t num_blocks = (max_tokens + block_size_ - 1) / block_size_;
-  cache_ = engine_->new_kv_cache(num_blocks);
-  session_->set_kv_cache(cache_);
-  // Backwards, so that a block table that is not followed shows.
-  for (std::int64_t i = num_blocks; i-- > 0;) blocks_.push_back(static_cast<std::int32_t>(i));
+CachedSequence::CachedSequence(std::shared_ptr<const Engine> engine, std::int64_t max_tokens,
+                               const NamedTensorList& fixed_inputs)
+    : engine_(std::move(engine)), session_(engine_->new_session()), max_tokens_(max_tokens) {
+  if (has_dense_cache(*engine_)) {
+    dense_.emplace(*engine_);
+    if (dense_->capacity() < max_tokens) {
+      throw Error(ErrorKind::kUnsupported, "a sequence of " + std::to_string(max_tokens) +
+                                               " tokens does not fit the engine's cache of " +
+                                               std::to_string(dense_->capacity()));
+    }
+  } else {
+    make_paged_cache();
+  }
   const auto& inputs = engine_->inputs();
   fixed_inputs_.reserve(fixed_inputs.size());
   for (const auto& fixed : fixed_inputs) {
@@ -161,22 +162,58 @@ PagedSequence::PagedSequence(std::shared_ptr<const Engine> engine, std::int64_t 
   }
 }
 
-TensorView PagedSequence::step(std::span<const std::int64_t> tokens, std::span<const std::int64_t> rows,
-                               std::span<const std::int64_t> positions) {
+void CachedSequence::make_paged_cache() {
+  block_size_ = cache_layout_of(*engine_).block_size_tokens;
+  inputs_.emplace(*engine_);
+  const std::int64_t num_blocks = (max_tokens_ + block_size_ - 1) / block_size_;
+  cache_ = engine_->new_kv_cache(num_blocks);
+  session_->set_kv_cache(cache_);
+  // Backwards, so that a block table that is not followed shows.
+  for (std::int64_t i = num_blocks; i-- > 0;) blocks_.push_back(static_cast<std::int32_t>(i));
+}
+
+void CachedSequence::restart() {
+  num_past_ = 0;
+  if (dense_) dense_->clear();
+}
+
+TensorView CachedSequence::step(std::span<const std::int64_t> tokens, std::span<const std::int64_t> rows,
+                                std::span<const std::int64_t> positions) {
   const std::int64_t num_all = num_past_ + static_cast<std::int64_t>(tokens.size());
   if (num_all > max_tokens_) {
     throw Error(ErrorKind::kInternal, "a sequence of " + std::to_string(num_all) +
                                           " tokens does not fit its cache of " + std::to_string(max_tokens_));
   }
-  const std::int64_t num_blocks = (num_all + block_size_ - 1) / block_size_;
-  inputs_.clear();
-  inputs_.add_sequence(tokens, num_past_, std::span(blocks_).first(static_cast<std::size_t>(num_blocks)));
-  if (!positions.empty()) inputs_.set_positions(positions);
-  for (const std::int64_t row : rows) inputs_.add_logit_row(row);
-  inputs_.bind(*session_);
-  session_->run();
+  if (dense_) {
+    run_dense(tokens, rows, positions);
+  } else {
+    run_paged(tokens, rows, positions);
+  }
   num_past_ = num_all;
   return session_->output(0);
+}
+
+void CachedSequence::run_paged(std::span<const std::int64_t> tokens, std::span<const std::int64_t> rows,
+                               std::span<const std::int64_t> positions) {
+  const std::int64_t num_all = num_past_ + static_cast<std::int64_t>(tokens.size());
+  const std::int64_t num_blocks = (num_all + block_size_ - 1) / block_size_;
+  inputs_->clear();
+  inputs_->add_sequence(tokens, num_past_, std::span(blocks_).first(static_cast<std::size_t>(num_blocks)));
+  if (!positions.empty()) inputs_->set_positions(positions);
+  for (const std::int64_t row : rows) inputs_->add_logit_row(row);
+  inputs_->bind(*session_);
+  session_->run();
+}
+
+void CachedSequence::run_dense(std::span<const std::int64_t> tokens, std::span<const std::int64_t> rows,
+                               std::span<const std::int64_t> positions) {
+  constexpr std::int64_t kOnlySequence[] = {0};
+  dense_->set_tokens(tokens, kOnlySequence);
+  if (!positions.empty()) dense_->set_positions(positions);
+  for (const std::int64_t row : rows) dense_->add_logit_row(row);
+  dense_->bind(*session_);
+  session_->run();
+  dense_->take(*session_);
 }
 
 std::shared_ptr<const Engine> single_sequence_engine(std::shared_ptr<const Engine> engine, std::int64_t max_tokens,

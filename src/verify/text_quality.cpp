@@ -39,7 +39,7 @@ class EngineTextModel final : public TextModel {
   }
 
  private:
-  PagedSequence sequence_;
+  CachedSequence sequence_;
 };
 
 class OnnxRuntimeTextModel final : public TextModel {

@@ -55,6 +55,15 @@ void check_interface(const std::vector<BuiltTensor>& built, const std::vector<Va
   }
 }
 
+/// Whether the weights are in a file beside `onnx_path`: the model alone is smaller than they are then.
+bool has_weights_elsewhere(const Model& model, const fs::path& onnx_path) {
+  std::uint64_t weight_bytes = 0;
+  for (const Initializer& initializer : model.graph.initializers) {
+    if (initializer.tensor.dtype() != DType::kString) weight_bytes += initializer.tensor.size_bytes();
+  }
+  return fs::file_size(onnx_path) < weight_bytes;
+}
+
 /// Whether the whole file is on the disk and built for what was asked.
 std::vector<int> check_engine(const fs::path& path, const BuilderOutcome& outcome, const EngineBuild& build,
                               const std::string& name) {
@@ -85,6 +94,7 @@ BuiltEngine compile_engine(const Model& model, const EngineBuild& build, const f
                                                         std::to_string(static_cast<long>(::getpid())));
   Cleanup cleanup({onnx_path, external_data_path(onnx_path), partial});
   write_onnx(model, onnx_path);
+  result.has_external_data = has_weights_elsewhere(model, onnx_path);
 
   BuilderRequest request;
   request.library = library;

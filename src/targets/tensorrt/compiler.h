@@ -27,6 +27,7 @@ struct BuiltEngine {
   std::vector<ShapeProfile> profiles;  ///< Those built with.
   std::vector<int> sms;                ///< In the engine file.
   std::uint64_t engine_bytes = 0;
+  bool has_external_data = false;  ///< Weights lie in external_data_path().
   std::vector<std::string> warnings;
 };
 
@@ -41,7 +42,7 @@ BuiltEngine compile_engine(const Model& model, const EngineBuild& build, const s
 BuiltEngine compile_bare_engine(const Model& model, const EngineBuild& build, const std::filesystem::path& engine_path,
                                 const std::string& name, const Progress& progress);
 
-/// The file of external weights that `compile_engine` writes for large models: exists or not.
+/// The file of external weights that `compile_engine` writes for large models.
 std::filesystem::path external_data_path(const std::filesystem::path& onnx_path);
 
 }  // namespace pajamas::tensorrt

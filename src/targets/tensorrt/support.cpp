@@ -205,7 +205,9 @@ class Checker {
       if (const char* why = refused_dtype(initializer.tensor.dtype())) {
         return Support::no(
             "the constant '" + initializer.name + "' is " + to_string(initializer.tensor.dtype()) + ": " + why,
-            "export the model with another element type");
+            initializer.tensor.dtype() == DType::kUint4
+                ? "of a checkpoint use --precision int8 or fp16; export an ONNX model with int4 without zero points"
+                : "export the model with another element type");
       }
       if (auto no = check_sm(initializer.tensor.dtype(), "the constant '" + initializer.name + "'")) return no;
     }

@@ -115,8 +115,7 @@ class TensorRtTarget final : public Target {
     CompiledPart part;
     part.files.push_back({engine.filename().string(), "engine"});
     part.files.push_back({onnx.filename().string(), "source"});
-    std::error_code ignored;
-    if (fs::exists(external_data_path(onnx), ignored)) {
+    if (built.has_external_data) {
       part.files.push_back({external_data_path(onnx).filename().string(), "source"});
     }
     for (const ValueInfo* input : request.model.graph.required_inputs()) part.inputs.push_back(info_of(*input));
