@@ -1,6 +1,7 @@
 // The speech task: SpeechSynthesizer of pajamas/speech.h.
 #include "pajamas/speech.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -49,10 +50,20 @@ struct SpeechSynthesizer::Impl {
         espeak_program(options.espeak_program),
         phonemizer(std::make_unique<Phonemizer>(facts.espeak_voice, espeak_program)),
         ids(facts),
-        session(facts, load_engine(bundle, facts.text_part, session_options(options.num_threads)),
-                load_engine(bundle, facts.flow_part, session_options(options.num_threads)),
-                load_engine(bundle, facts.decoder_part, session_options(options.num_threads))) {
+        session(facts, engines_of(bundle, facts, session_options(options.num_threads))) {
     session.warm_up();
+  }
+
+  static VoiceEngines engines_of(const Bundle& bundle, const SpeechFacts& facts, const SessionOptions& options) {
+    VoiceEngines engines;
+    engines.text = load_engine(bundle, facts.text_part, options);
+    const auto& parts = bundle.manifest().parts;
+    if (std::any_of(parts.begin(), parts.end(), [](const ManifestPart& part) { return part.name == kAlignPart; })) {
+      engines.align = load_engine(bundle, kAlignPart, options);
+    }
+    engines.flow = load_engine(bundle, facts.flow_part, options);
+    engines.decoder = load_engine(bundle, facts.decoder_part, options);
+    return engines;
   }
 
   /// A program that died or hangs is started again once: what killed it may be over.

@@ -9,6 +9,7 @@
 #include "pajamas/error.h"
 #include "pajamas/image.h"
 #include "tasks/image_pipeline.h"
+#include "tasks/speech/voice_session.h"
 
 namespace pajamas {
 const ImageInput* picture_input(const TaskFacts& facts) noexcept {
@@ -99,6 +100,27 @@ std::function<void(std::vector<Tensor>&)> voice_refinement(const SpeechFacts& fa
           scales[0] = static_cast<float>(facts.noise_scale);
           scales[1] = static_cast<float>(facts.length_scale);
           scales[2] = static_cast<float>(facts.noise_width);
+        }
+      }
+    };
+  }
+  if (part_name == kAlignPart) {
+    return [fill](std::vector<Tensor>& inputs) {
+      std::int64_t num_frames = 0;
+      for (Tensor& tensor : inputs) {
+        const Shape& shape = tensor.shape();
+        if (tensor.dtype() == DType::kInt64 && shape.rank() == 1 && num_frames == 0) {
+          // The frames come first; the second are the lengths, of which the last frames are none.
+          num_frames = shape[0];
+          const auto index = tensor.mutable_as<std::int64_t>();
+          for (std::size_t i = 0; i < index.size(); ++i) index[i] = static_cast<std::int64_t>(i);
+        } else if (tensor.dtype() == DType::kInt64) {
+          for (std::int64_t& length : tensor.mutable_as<std::int64_t>()) length = (7 * num_frames + 7) / 8;
+        } else if (tensor.dtype() == DType::kFloat32 && shape.rank() == 3 && shape[1] == 1) {
+          // Whole durations that the frames have room for, as far as one or two go.
+          for (float& value : tensor.mutable_as<float>()) value = value > 0 ? 2.0F : 1.0F;
+        } else if (tensor.dtype() == DType::kFloat32 && shape.rank() == 4) {
+          fill(tensor, 1);  // The mask of phonemes that are there.
         }
       }
     };

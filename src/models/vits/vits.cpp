@@ -125,6 +125,7 @@ class Vits : public ModelDefinition {
       imported.parts.push_back(std::move(part));
     };
     add(facts.text_part, graphs.text, true);
+    if (graphs.has_align) add(kVoiceAlignPart, graphs.align, true);
     add(facts.flow_part, graphs.flow, true);
     add(facts.decoder_part, graphs.decoder, false);
     if (hints.task != "none") imported.task = task_of(std::move(facts));

@@ -6,12 +6,14 @@
 #include <cmath>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "graph/shape_inference.h"
+#include "models/vits/selected_rows.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -163,6 +165,50 @@ ValueInfo crossing_value(const std::string& name, const Graph& graph, const Grap
     }
   }
   return tensor_value(name, fact->dtype, std::move(shape));
+}
+
+/// A value [1, ..., phonemes, ...] between text and alignment: known extents, 1 for the batch, and one open extent.
+ValueInfo phoneme_value(const std::string& name, const Graph& graph, const GraphFacts& facts) {
+  ValueInfo info = crossing_value(name, graph, facts, "phonemes", 1);
+  const ValueFact* fact = facts.find(name);
+  if (fact == nullptr || !fact->shape) return info;
+  std::vector<std::size_t> open;
+  for (std::size_t axis = 1; axis < fact->rank(); ++axis) {
+    if (!(*fact->shape)[axis].is_known()) open.push_back(axis);
+  }
+  if (open.size() > 1) refuse("the shape of a value between the voice's parts is not known", "value '" + name + "'");
+  if (!open.empty()) (*info.type->shape)[open[0]] = Dimension::named("phonemes");
+  return info;
+}
+
+/// The integers 0, 1, ... up to a number that the graph computes from values, not from shapes: the frames of the sound.
+/// Its node, where there is exactly one before node `end`.
+std::optional<std::size_t> find_frame_count(const Graph& graph, std::size_t end) {
+  Names data;
+  for (const ValueInfo& input : graph.inputs) data.insert(input.name);
+  const auto is_integer = [&](const std::string& name, std::int64_t wanted) {
+    const Initializer* initializer = graph.find_initializer(name);
+    const Tensor* tensor = initializer != nullptr ? &initializer->tensor : nullptr;
+    for (const Node& node : graph.nodes) {
+      if (!node.is("Constant") || node.outputs.at(0) != name) continue;
+      const Attribute* value = node.find_attribute("value");
+      if (value != nullptr && std::holds_alternative<Tensor>(value->value)) tensor = &std::get<Tensor>(value->value);
+    }
+    return tensor != nullptr && tensor->dtype() == DType::kInt64 && tensor->num_elements() == 1 &&
+           tensor->as<std::int64_t>()[0] == wanted;
+  };
+  std::optional<std::size_t> found;
+  for (std::size_t i = 0; i < end; ++i) {
+    const Node& node = graph.nodes[i];
+    if (node.is("Shape") || node.is("Size") || !takes_any(node, data)) continue;
+    data.insert(node.outputs.begin(), node.outputs.end());
+    if (!node.is("Range")) continue;
+    const bool is_count =
+        !found && data.contains(node.inputs.at(1)) && is_integer(node.inputs[0], 0) && is_integer(node.inputs.at(2), 1);
+    if (!is_count) return std::nullopt;
+    found = i;
+  }
+  return found;
 }
 
 /// The model around `nodes`, with the initializers that they use.
@@ -352,6 +398,7 @@ VoiceGraphs split_voice(const Model& published) {
   Model model = published;
   Graph& graph = model.graph;
   declare_inputs(graph);
+  compute_all_rows(model);
   const std::vector<std::size_t> random = random_nodes(graph);
   const std::size_t cut = random.back();
   if (random.size() == 2 && !depending_on(graph, random[0])[cut]) {
@@ -380,14 +427,27 @@ VoiceGraphs split_voice(const Model& published) {
     std::replace(node.inputs.begin(), node.inputs.end(), noise_value, std::string(kVoiceNoise));
   noise.name = kVoiceNoise;
 
-  std::vector<Node> text, audio;
-  Names dependent{kVoiceNoise}, made_by_text;
+  const std::optional<std::size_t> count = find_frame_count(graph, cut);
+  const std::vector<bool> is_aligned =
+      count ? depending_on(graph, *count) : std::vector<bool>(graph.nodes.size(), false);
+  if (count) {
+    const std::string index = graph.nodes[*count].outputs.at(0);
+    parts.has_align = true;
+    for (Node& node : graph.nodes)
+      std::replace(node.inputs.begin(), node.inputs.end(), index, std::string(kVoiceFrameIndex));
+  }
+
+  std::vector<Node> text, align, audio;
+  Names dependent{kVoiceNoise}, made_by_text, made_by_align;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
-    if (std::find(random.begin(), random.end(), i) != random.end()) continue;
+    if (std::find(random.begin(), random.end(), i) != random.end() || i == count) continue;
     if (takes_any(node, dependent)) {
       dependent.insert(node.outputs.begin(), node.outputs.end());
       audio.push_back(node);
+    } else if (is_aligned[i]) {
+      made_by_align.insert(node.outputs.begin(), node.outputs.end());
+      align.push_back(node);
     } else {
       made_by_text.insert(node.outputs.begin(), node.outputs.end());
       text.push_back(node);
@@ -402,29 +462,68 @@ VoiceGraphs split_voice(const Model& published) {
     constants.push_back(node);
   }
 
-  std::vector<ValueInfo> crossing, audio_inputs{std::move(noise)};
+  // Values by the part that makes them, in the order they are asked for.
+  std::vector<ValueInfo> text_outputs, align_outputs, crossing, audio_inputs{std::move(noise)};
   Names seen;
+  const auto is_given = [&](const std::string& input) {
+    return input.empty() || own.contains(input) || graph.find_initializer(input) != nullptr;
+  };
   const auto cross = [&](const std::string& name) {
     if (!seen.insert(name).second) return;
-    crossing.push_back(crossing_value(name, graph, *facts, "frames", 0));
+    const bool is_of_align = made_by_align.contains(name);
+    const ValueInfo value =
+        count && !is_of_align ? phoneme_value(name, graph, *facts) : crossing_value(name, graph, *facts, "frames", 0);
+    crossing.push_back(value);
+    (is_of_align ? align_outputs : text_outputs).push_back(value);
   };
   for (const Node& node : audio) {
     for (const std::string& input : node.inputs) {
-      if (input.empty() || dependent.contains(input) || own.contains(input)) continue;
-      if (graph.find_initializer(input) != nullptr) continue;
-      if (!made_by_text.contains(input)) refuse("the voice's sound takes an input directly", "input '" + input + "'");
+      if (is_given(input) || dependent.contains(input)) continue;
+      if (!made_by_text.contains(input) && !made_by_align.contains(input)) {
+        refuse("the voice's sound takes an input directly", "input '" + input + "'");
+      }
       cross(input);
     }
   }
   audio_inputs.insert(audio_inputs.end(), crossing.begin(), crossing.end());
-  if (!made_by_text.contains(shape_source)) refuse("the voice's number of frames is not computed", shape_source);
+  if (!made_by_text.contains(shape_source) && !made_by_align.contains(shape_source)) {
+    refuse("the voice's number of frames is not computed", shape_source);
+  }
   cross(shape_source);
+  if (count) {
+    std::vector<ValueInfo> align_inputs{tensor_value(kVoiceFrameIndex, DType::kInt64, {Dimension::named("frames")})};
+    Names taken{kVoiceFrameIndex};
+    for (const Node& node : align) {
+      for (const std::string& input : node.inputs) {
+        if (is_given(input) || made_by_align.contains(input) || !taken.insert(input).second) continue;
+        if (graph.find_input(input) != nullptr) {
+          refuse("the voice lays its phonemes along the frames by an input directly", "input '" + input + "'");
+        }
+        align_inputs.push_back(phoneme_value(input, graph, *facts));
+        if (seen.insert(input).second) text_outputs.push_back(align_inputs.back());
+      }
+    }
+    // Under a name of its own.
+    const std::string num_frames = graph.nodes[*count].inputs.at(1);
+    ValueInfo counted = phoneme_value(num_frames, graph, *facts);
+    if (counted.type->dtype != DType::kInt64) refuse("the voice counts its frames in another type", num_frames);
+    counted.name = kVoiceNumFrames;
+    Node named;
+    named.op_type = "Identity";
+    named.name = kVoiceNumFrames;
+    named.inputs = {num_frames};
+    named.outputs = {kVoiceNumFrames};
+    text.push_back(std::move(named));
+    text_outputs.push_back(std::move(counted));
+    parts.align =
+        part_of(model, with_constants(constants, std::move(align)), std::move(align_inputs), std::move(align_outputs));
+  }
 
   std::vector<ValueInfo> samples{tensor_value("output", DType::kFloat32, std::vector<Dimension>(4))};
   if (const ValueFact* fact = facts->find("output"); fact != nullptr && fact->shape) {
     samples[0].type->shape = std::vector<Dimension>(fact->shape->size());
   }
-  parts.text = part_of(model, std::move(text), std::move(text_inputs), std::move(crossing));
+  parts.text = part_of(model, std::move(text), std::move(text_inputs), std::move(text_outputs));
   split_decoder(
       part_of(model, with_constants(constants, std::move(audio)), std::move(audio_inputs), std::move(samples)), parts);
   return parts;

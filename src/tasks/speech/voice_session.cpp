@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <string>
 
 #include "pajamas/error.h"
 #include "pajamas/tensor.h"
@@ -45,6 +47,14 @@ Tensor with_zeros(const TensorView& view, std::int64_t length, std::int64_t fill
               "run `pajamas verify` on the bundle, or build it again");
 }
 
+/// The alignment's input of 0, 1, ..., and how many the text part says there are: models/vits/vits_graph.h.
+constexpr const char* kFrameIndex = "frame_index";
+constexpr const char* kNumFrames = "num_frames";
+
+void check_frames(std::int64_t num_frames) {
+  if (num_frames <= 0 || num_frames > kMaxFrames) fail(std::to_string(num_frames) + " frames");
+}
+
 }  // namespace
 
 void VoiceSession::Part::set(const std::string& name, const TensorView& view) const {
@@ -56,22 +66,42 @@ bool VoiceSession::Part::has_input(const std::string& name) const {
                      [&](const TensorInfo& info) { return info.name == name; });
 }
 
+bool VoiceSession::Part::has_output(const std::string& name) const {
+  return std::any_of(engine->outputs().begin(), engine->outputs().end(),
+                     [&](const TensorInfo& info) { return info.name == name; });
+}
+
 TensorView VoiceSession::Part::output(const std::string& name) const {
   return session->output(find_tensor(engine->outputs(), name, "output"));
 }
 
-VoiceSession::VoiceSession(const SpeechFacts& facts, std::shared_ptr<const Engine> text,
-                           std::shared_ptr<const Engine> flow, std::shared_ptr<const Engine> decoder)
-    : facts_(facts), text_(std::move(text)), flow_(std::move(flow)), decoder_(std::move(decoder)) {
-  find_tensor(text_.engine->outputs(), facts_.noise_shape_output, "output");
+VoiceSession::VoiceSession(const SpeechFacts& facts, const VoiceEngines& engines)
+    : facts_(facts), text_(engines.text), flow_(engines.flow), decoder_(engines.decoder) {
+  if (engines.align) {
+    align_.emplace(engines.align);
+    find_tensor(text_.engine->outputs(), kNumFrames, "output");
+    for (const TensorInfo& input : align_->engine->inputs()) {
+      if (input.name != kFrameIndex) find_tensor(text_.engine->outputs(), input.name, "output");
+    }
+  }
+  (void)frame_source(facts_.noise_shape_output);
   find_tensor(decoder_.engine->outputs(), "output", "output");
   for (const TensorInfo& input : flow_.engine->inputs()) {
-    if (input.name != "noise") find_tensor(text_.engine->outputs(), input.name, "output");
+    if (input.name != "noise") (void)frame_source(input.name);
   }
   for (const TensorInfo& input : decoder_.engine->inputs()) {
-    const bool is_frames = input.name == facts_.frames_value;
-    find_tensor((is_frames ? flow_ : text_).engine->outputs(), input.name, "output");
+    if (input.name == facts_.frames_value) {
+      find_tensor(flow_.engine->outputs(), input.name, "output");
+    } else {
+      (void)frame_source(input.name);
+    }
   }
+}
+
+const VoiceSession::Part& VoiceSession::frame_source(const std::string& name) const {
+  if (align_ && align_->has_output(name)) return *align_;
+  find_tensor(text_.engine->outputs(), name, "output");
+  return text_;
 }
 
 void VoiceSession::run_text(std::span<const std::int64_t> ids, const VoiceSettings& settings) {
@@ -94,20 +124,44 @@ void VoiceSession::run_text(std::span<const std::int64_t> ids, const VoiceSettin
   text_.session->run();
 }
 
+std::int64_t VoiceSession::run_align() {
+  if (!align_) {
+    const Shape shape = text_.output(facts_.noise_shape_output).shape;
+    const std::int64_t num_frames = shape.rank() == 3 ? shape[2] : 0;
+    check_frames(num_frames);
+    return num_frames;
+  }
+  const TensorView count = text_.output(kNumFrames);
+  const std::int64_t num_frames =
+      count.dtype == DType::kInt64 && count.shape.num_elements() == 1 ? count.as<std::int64_t>()[0] : 0;
+  check_frames(num_frames);
+  frame_index_.resize(static_cast<std::size_t>(filled_up(num_frames, kFrameStep)));
+  std::iota(frame_index_.begin(), frame_index_.end(), 0);
+  align_->set(kFrameIndex, view_of(Shape{static_cast<std::int64_t>(frame_index_.size())}, frame_index_.data()));
+  for (const TensorInfo& input : align_->engine->inputs()) {
+    if (input.name != kFrameIndex) align_->set(input.name, text_.output(input.name));
+  }
+  align_->session->run();
+  return num_frames;
+}
+
 std::int64_t VoiceSession::run_flow(const VoiceSettings& settings) {
-  const Shape shape = text_.output(facts_.noise_shape_output).shape;
-  const std::int64_t num_frames = shape.rank() == 3 ? shape[2] : 0;
-  if (num_frames <= 0 || num_frames > kMaxFrames || shape.num_elements() <= 0) {
+  const std::int64_t num_frames = run_align();
+  Shape shape = frame_source(facts_.noise_shape_output).output(facts_.noise_shape_output).shape;
+  if (shape.rank() != 3 || shape[2] < num_frames || shape.num_elements() <= 0) {
     fail("frames of the shape " + shape.to_string());
   }
+  shape[2] = num_frames;
   const std::int64_t filled_frames = filled_up(num_frames, kFrameStep);
   std::vector<float> drawn(static_cast<std::size_t>(shape.num_elements()));
   fill_normal(drawn, settings.seed, settings.sentence, kSoundStream);
   std::vector<Tensor> filled;
   filled.reserve(flow_.engine->inputs().size());
   for (const TensorInfo& input : flow_.engine->inputs()) {
-    TensorView view = input.name == "noise" ? view_of(shape, drawn.data()) : text_.output(input.name);
-    // The mask among them says which frames there are: what is behind them is zero in every layer.
+    TensorView view =
+        input.name == "noise" ? view_of(shape, drawn.data()) : frame_source(input.name).output(input.name);
+    // The mask among them says which frames there are: what is behind them is zero in every layer. Alignment gives
+    // all of them filled up.
     if (view.dtype == DType::kFloat32 && view.shape.rank() == 3 && view.shape[2] == num_frames) {
       filled.push_back(with_zeros(view, num_frames, filled_frames));
       view = filled.back().view();
@@ -127,7 +181,7 @@ std::span<const float> VoiceSession::decode(const TensorView& frames, std::int64
   }
   decoder_.set(facts_.frames_value, view_of(Shape{1, num_channels, window}, window_.data()));
   for (const TensorInfo& input : decoder_.engine->inputs()) {
-    if (input.name != facts_.frames_value) decoder_.set(input.name, text_.output(input.name));
+    if (input.name != facts_.frames_value) decoder_.set(input.name, frame_source(input.name).output(input.name));
   }
   decoder_.session->run();
   const TensorView output = decoder_.output("output");

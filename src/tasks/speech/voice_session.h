@@ -1,10 +1,11 @@
-// A voice's three engines, run one after the other: phoneme ids to samples. Text is split and phonemes are found
+// A voice's engines, run one after the other: phoneme ids to samples. Text is split and phonemes are found
 // elsewhere (speech_text.h, phonemizer.h).
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -30,12 +31,19 @@ struct VoiceSettings {
 inline constexpr std::int64_t kPhonemeStep = 32, kFrameStep = 64;
 inline constexpr std::array<std::int64_t, 3> kDecoderWindows{128, 64, 32};
 
+/// The part that lays phonemes along the frames, where a bundle has it (docs/audio.md); else the text part does.
+inline constexpr const char* kAlignPart = "align";
+
+/// Those of the parts that the facts name, and of kAlignPart.
+struct VoiceEngines {
+  std::shared_ptr<const Engine> text, align, flow, decoder;  ///< `align` is null without such a part.
+};
+
 /// One thread at a time.
 class VoiceSession {
  public:
   /// Throws Error{kBadInput} where the engines lack what the facts name.
-  VoiceSession(const SpeechFacts& facts, std::shared_ptr<const Engine> text, std::shared_ptr<const Engine> flow,
-               std::shared_ptr<const Engine> decoder);
+  VoiceSession(const SpeechFacts& facts, const VoiceEngines& engines);
 
   /// Samples of one sentence, scaled so that the loudest is 1, as Piper does; silence stays silence. `ids` is not
   /// empty. Throws Error{kInternal} for samples that are not finite, and as the engines do.
@@ -49,6 +57,7 @@ class VoiceSession {
     explicit Part(std::shared_ptr<const Engine> loaded) : engine(std::move(loaded)), session(engine->new_session()) {}
     void set(const std::string& name, const TensorView& view) const;
     bool has_input(const std::string& name) const;
+    bool has_output(const std::string& name) const;
     TensorView output(const std::string& name) const;
 
     std::shared_ptr<const Engine> engine;
@@ -56,6 +65,10 @@ class VoiceSession {
   };
 
   void run_text(std::span<const std::int64_t> ids, const VoiceSettings& settings);
+  /// Lays the phonemes along the frames; their number.
+  std::int64_t run_align();
+  /// The part that gives a value to flow and decoder: align, else text. Throws Error{kBadInput} where neither does.
+  const Part& frame_source(const std::string& name) const;
   /// Runs the flow over what the text part gave; the number of frames.
   std::int64_t run_flow(const VoiceSettings& settings);
   /// The decoder over the first `num_frames` of the flow's output.
@@ -64,7 +77,10 @@ class VoiceSession {
   std::span<const float> decode(const TensorView& frames, std::int64_t begin, std::int64_t window);
 
   SpeechFacts facts_;
-  Part text_, flow_, decoder_;
+  Part text_;
+  std::optional<Part> align_;
+  Part flow_, decoder_;
+  std::vector<std::int64_t> frame_index_;
   std::vector<float> window_;
 };
 

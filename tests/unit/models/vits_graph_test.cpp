@@ -7,6 +7,8 @@
 #include <functional>
 
 #include "graph/checker.h"
+#include "graph/interpreter.h"
+#include "models/vits/selected_rows.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -148,6 +150,132 @@ TEST(SplitVoice, OneDrawIsAVoiceWithoutNoiseInItsDurations) {
   const VoiceGraphs parts = split_voice(model);
   EXPECT_THAT(names(parts.text.graph.inputs), ElementsAre("input", "input_lengths", "scales"));
   EXPECT_THAT(names(parts.flow.graph.inputs), ElementsAre("noise", "noise_scale", "mean"));
+}
+
+/// The small voice with durations of its own: each frame's mean is the sum of the phonemes that end behind it.
+Model voice_of_durations() {
+  Model model = small_voice();
+  Graph& graph = model.graph;
+  graph.set_initializer("durations_of", Tensor::of<float>(Shape{4}, {1, 2, 1, 3}));
+  graph.set_initializer("one", Tensor::scalar<std::int64_t>(1));
+  graph.set_initializer("one_axis", Tensor::scalar<std::int64_t>(1));
+  Node sum = node("ReduceSum", {"durations"}, "total");
+  sum.set_attribute("keepdims", std::int64_t{0});
+  Node count = node("Cast", {"total"}, "count");
+  count.set_attribute("to", static_cast<std::int64_t>(DType::kInt64));
+  Node frame = node("Cast", {"index"}, "frame");
+  frame.set_attribute("to", static_cast<std::int64_t>(DType::kFloat32));
+  Node path = node("Cast", {"is_before"}, "path");
+  path.set_attribute("to", static_cast<std::int64_t>(DType::kFloat32));
+  Node turned = node("Transpose", {"product"}, "mean");
+  turned.set_attribute("perm", std::vector<std::int64_t>{0, 2, 1});
+  const std::vector<Node> counted = {node("Gather", {"durations_of", "input"}, "durations"),
+                                     sum,
+                                     count,
+                                     node("Range", {"zero", "count", "one"}, "index"),
+                                     frame,
+                                     node("Unsqueeze", {"frame", "axes"}, "column"),
+                                     node("CumSum", {"durations", "one_axis"}, "ends"),
+                                     node("Less", {"column", "ends"}, "is_before"),
+                                     path,
+                                     node("MatMul", {"path", "embedded"}, "product"),
+                                     turned};
+  graph.nodes.erase(graph.nodes.begin() + 1, graph.nodes.begin() + 4);
+  graph.nodes.insert(graph.nodes.begin() + 1, counted.begin(), counted.end());
+  return model;
+}
+
+TEST(SplitVoice, FramesThatAreCountedByValuesArePartOfTheirOwn) {
+  const VoiceGraphs parts = split_voice(voice_of_durations());
+  ASSERT_TRUE(parts.has_align);
+  EXPECT_NO_THROW(check_model(parts.text));
+  EXPECT_NO_THROW(check_model(parts.align));
+  EXPECT_THAT(names(parts.text.graph.outputs), ElementsAre("noise_scale", "ends", "embedded", "num_frames"));
+  EXPECT_THAT(names(parts.align.graph.inputs), ElementsAre("frame_index", "ends", "embedded"));
+  EXPECT_THAT(names(parts.align.graph.outputs), ElementsAre("mean"));
+  EXPECT_THAT(names(parts.flow.graph.inputs), ElementsAre("noise", "noise_scale", "mean"));
+  EXPECT_EQ(parts.text.graph.outputs[2].type->to_string(), "float32[1, phonemes, 2]");
+  EXPECT_EQ(parts.text.graph.outputs[3].type->to_string(), "int64[]");
+  EXPECT_EQ(parts.align.graph.inputs[0].type->to_string(), "int64[frames]");
+  EXPECT_EQ(parts.align.graph.outputs[0].type->to_string(), "float32[1, 2, frames]");
+
+  const auto said = run_graph(parts.text, {{"input", Tensor::of<std::int64_t>(Shape{1, 3}, {1, 3, 0})},
+                                           {"input_lengths", Tensor::of<std::int64_t>(Shape{1}, {3})},
+                                           {"scales", Tensor::of<float>(Shape{3}, {0.5F, 1, 1})}});
+  EXPECT_EQ(said.at("num_frames").as<std::int64_t>()[0], 6);
+  // Six frames, and two more than there are.
+  const auto aligned =
+      run_graph(parts.align, {{"frame_index", Tensor::of<std::int64_t>(Shape{8}, {0, 1, 2, 3, 4, 5, 6, 7})},
+                              {"ends", said.at("ends")},
+                              {"embedded", said.at("embedded")}});
+  EXPECT_THAT(aligned.at("mean").as<float>(), ElementsAre(8, 8, 6, 6, 6, 0, 0, 0, 11, 11, 8, 8, 8, 1, 0, 0));
+
+  // A count from another number, or two of them, is no alignment: text gives the frames, as without.
+  Model other = voice_of_durations();
+  other.graph.nodes[4].inputs[0] = "one";
+  EXPECT_FALSE(split_voice(other).has_align);
+}
+
+/// A row-wise computation over the places where a mask is true: y = x / (1 + x) there, x elsewhere.
+Model selecting_model(bool has_other_use = false) {
+  Model model;
+  model.ir_version = 8;
+  model.opset_imports = {{"", 15}};
+  Graph& graph = model.graph;
+  graph.name = "selecting";
+  graph.inputs = {value("x", DType::kFloat32, {Dimension::known(1), Dimension::known(1), Dimension::named("n")}),
+                  value("table", DType::kFloat32,
+                        {Dimension::known(1), Dimension::known(1), Dimension::named("n"), Dimension::known(2)})};
+  graph.outputs = {value("y", DType::kFloat32, {{}, {}, {}}), value("t", DType::kFloat32, {{}, {}, {}, {}})};
+  graph.set_initializer("limit", Tensor::scalar<float>(0));
+  graph.set_initializer("unit", Tensor::scalar<float>(1));
+  graph.set_initializer("first", Tensor::of<std::int64_t>(Shape{1}, {0}));
+  graph.set_initializer("zero", Tensor::scalar<std::int64_t>(0));
+  graph.nodes = {node("GreaterOrEqual", {"x", "limit"}, "mask"),
+                 node("NonZero", {"mask"}, "found"),
+                 node("Transpose", {"found"}, "places"),
+                 node("GatherND", {"x", "places"}, "rows"),
+                 node("GatherND", {"table", "places"}, "table_rows"),
+                 node("Add", {"rows", "unit"}, "more"),
+                 node("Div", {"rows", "more"}, "share"),
+                 node("Add", {"table_rows", "unit"}, "table_more"),
+                 node("Shape", {"places"}, "places_shape"),
+                 node("Gather", {"places_shape", "zero"}, "num_places"),
+                 node("Unsqueeze", {"num_places", "first"}, "end"),
+                 node("Slice", {"share", "first", "end", "first"}, "updates"),
+                 node("ScatterND", {"x", "places", "updates"}, "y"),
+                 node("ScatterND", {"table", "places", "table_more"}, "t")};
+  if (has_other_use) {
+    graph.nodes.push_back(node("Identity", {"places"}, "places_out"));
+    graph.outputs.push_back(value("places_out", DType::kInt64, {{}, {}}));
+  }
+  return model;
+}
+
+TEST(SelectedRows, AllRowsGiveWhatTheSelectedGave) {
+  const Model selecting = selecting_model();
+  Model all = selecting;
+  EXPECT_EQ(compute_all_rows(all), 1);
+  EXPECT_NO_THROW(check_model(all));
+  for (const Node& one : all.graph.nodes) {
+    EXPECT_FALSE(one.is("NonZero") || one.is("GatherND") || one.is("ScatterND")) << one.describe();
+  }
+  for (const std::vector<float>& x : {std::vector<float>{-2, 3, 0, -1, 5}, {-1, -1}, {1}, {4, 4, 4}}) {
+    const auto count = static_cast<std::int64_t>(x.size());
+    std::vector<float> table(2 * x.size());
+    for (std::size_t i = 0; i < table.size(); ++i) table[i] = static_cast<float>(i);
+    const std::map<std::string, Tensor> inputs{
+        {"x", Tensor::of<float>(Shape{1, 1, count}, std::span<const float>(x))},
+        {"table", Tensor::of<float>(Shape{1, 1, count, 2}, std::span<const float>(table))}};
+    const auto expected = run_graph(selecting, inputs), actual = run_graph(all, inputs);
+    for (const char* name : {"y", "t"}) {
+      EXPECT_EQ(actual.at(name).shape(), expected.at(name).shape());
+      EXPECT_THAT(actual.at(name).as<float>(), testing::ElementsAreArray(expected.at(name).as<float>()));
+    }
+  }
+  Model used = selecting_model(true);
+  EXPECT_EQ(compute_all_rows(used), 0) << "somebody asks for the places themselves";
+  EXPECT_EQ(used.graph.nodes.size(), selecting.graph.nodes.size() + 1);
 }
 
 TEST(SplitVoice, OtherStructuresAreRefusedByName) {

@@ -257,7 +257,7 @@ class FakeVoice {
     facts.frames_value = "frames";
     facts.samples_per_frame = kSamples;
     facts.context_frames = kContext;
-    return VoiceSession(facts, text_, flow_, decoder_);
+    return VoiceSession(facts, {text_, nullptr, flow_, decoder_});
   }
   std::vector<Tensor> text_inputs, flow_inputs;
   std::vector<std::int64_t> windows;
