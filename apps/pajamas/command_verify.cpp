@@ -8,6 +8,7 @@
 #include "cli.h"
 #include "pajamas/error.h"
 #include "supervise.h"
+#include "toolchain/audio_quality.h"
 #include "toolchain/prove_bundle.h"
 
 namespace pajamas::cli {
@@ -16,6 +17,8 @@ namespace {
 struct VerifyOptions {
   std::filesystem::path bundle;
   BundleTextRequest text;
+  BundleAudioRequest audio;
+  std::vector<std::filesystem::path> texts;
   std::string source;
   ProveOptions prove;
   long time_limit_s = kTimeLimitSeconds;
@@ -52,8 +55,49 @@ int run_verify_text(VerifyOptions& options, const std::optional<std::filesystem:
   return 0;
 }
 
+int run_verify_audio(VerifyOptions& options, const std::optional<std::filesystem::path>& source, Context& context) {
+  options.audio.texts = options.texts;
+  const AudioQuality quality =
+      measure_bundle_on_audio(Bundle::open(options.bundle), source, options.audio, options.prove);
+  options.prove.progress = {};
+  const int code = quality.is_passed() ? 0 : exit_code(ErrorKind::kUnsupported);
+  if (context.is_json) {
+    print_json({{"bundle", options.bundle.string()}, {"passed", quality.is_passed()}, {"audio", to_json(quality)}});
+    return code;
+  }
+  const auto line = [](const WordErrors& errors) {
+    return fmt::format("{:.2f} % of {} words ({} other, {} missing, {} added)", errors.rate_percent(), errors.num_words,
+                       errors.num_substituted, errors.num_missing, errors.num_added);
+  };
+  for (const AudioQuality::File& file : quality.files) {
+    std::cout << printable(fmt::format("{}: {}\n", file.audio.string(), line(file.errors)));
+    if (!file.warning.empty()) std::cout << printable("  warning: " + file.warning + "\n");
+    if (file.errors.num_errors() == 0) continue;
+    std::cout << printable(fmt::format("  expected: {}\n  heard:    {}\n", file.expected, file.heard));
+  }
+  std::cout << fmt::format("word error rate {}, at most {} % allowed\n", line(quality.errors), quality.max_wer_percent);
+  std::cout << fmt::format("heard by {}; compared with {}\n", quality.ran,
+                           quality.reference.empty() ? "the texts" : quality.reference);
+  if (!quality.note.empty()) std::cout << "note: " << quality.note << '\n';
+  std::cout << (quality.is_passed() ? "passed\n" : "FAILED\n");
+  return code;
+}
+
 int run_verify(VerifyOptions& options, const CLI::App& app, Context& context) {
   const std::string task = Bundle::open(options.bundle).manifest().task.name;
+  if (!options.audio.audio.empty()) {
+    for (const char* name : {"--images", "--per-layer", "--seed", "--context", "--stride", "--max-text-tokens",
+                             "--no-reference", "--exact-fp32", "--kv-precision"}) {
+      if (app.count(name) > 0) {
+        throw Error(ErrorKind::kUsage, "means nothing with --audio", name, std::string("leave ") + name + " out");
+      }
+    }
+  } else if (options.texts.size() > 1) {
+    throw Error(ErrorKind::kUsage, "several texts are for as many recordings", "--text",
+                "give one text, or the recordings with --audio");
+  } else if (!options.texts.empty()) {
+    options.text.text = options.texts.front();
+  }
   if (task == "generation") require_task_option(app, task, "other tasks", {"--images", "--per-layer", "--seed"});
   if (const auto code =
           supervise(context, {"the comparison", options.bundle.string(), std::chrono::seconds(options.time_limit_s),
@@ -63,6 +107,7 @@ int run_verify(VerifyOptions& options, const CLI::App& app, Context& context) {
   std::optional<std::filesystem::path> source;
   if (!options.source.empty()) source = options.source;
   options.prove.progress = context.progress();
+  if (!options.audio.audio.empty()) return run_verify_audio(options, source, context);
   if (!options.text.text.empty()) return run_verify_text(options, source, context);
   const auto proofs = prove_bundle(Bundle::open(options.bundle), source, options.prove);
   options.prove.progress = {};
@@ -94,8 +139,24 @@ Command add_verify_command(CLI::App& app, Context& context) {
   command->add_option("--source", options->source, "The model (default: where it was read from at the build)");
   command->add_option("--images", options->prove.images, "Pictures to compare on, beside random inputs")
       ->delimiter(',');
-  CLI::Option* text = command->add_option(
-      "--text", options->text.text, "Language models: measure perplexity on this text, and agreement with the source");
+  CLI::Option* audio =
+      command
+          ->add_option("--audio", options->audio.audio,
+                       "Speech models: the word error rate on these recordings, against --text or the source")
+          ->delimiter(',');
+  command
+      ->add_option("--max-wer", options->audio.max_wer_percent,
+                   "Most errors on --audio in per cent of the words (default 3, with --text 11.5)")
+      ->needs(audio)
+      ->check(CLI::Range(0.0, 1000.0));
+  CLI::Option* text =
+      command
+          ->add_option(
+              "--text", options->texts,
+              "Language models: measure perplexity on this text, and agreement with the source. Speech models: "
+              "what is said, a file for each of --audio")
+          ->allow_extra_args(false)
+          ->delimiter(',');
   command->add_option("--context", options->text.windows.context_tokens, "Tokens of a window of --text (default 512)")
       ->needs(text)
       ->check(CLI::Range(2L, 1L << 24));

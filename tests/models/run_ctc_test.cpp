@@ -8,11 +8,10 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <numbers>
 #include <random>
 
-#include "media/audio_writer.h"
 #include "support/program.h"
+#include "support/spoken_tones.h"
 #include "targets/registry.h"
 
 namespace pajamas::test {
@@ -20,34 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
-
-constexpr int kRate = 16000;
-/// A letter, the silence behind it, and what a word's end adds.
-constexpr int kLetter = 1600, kGap = 960, kWordGap = 3200;
-
-/// Samples in which the text is said; `begins` gets the second at which each word begins.
-std::vector<float> spoken(const std::string& text, std::vector<double>* begins = nullptr) {
-  std::vector<float> samples(1600, 0.0F);
-  bool is_begin = true;
-  for (const char letter : text) {
-    if (letter == ' ') {
-      samples.resize(samples.size() + kWordGap, 0.0F);
-      is_begin = true;
-      continue;
-    }
-    if (is_begin && begins != nullptr) begins->push_back(static_cast<double>(samples.size()) / kRate);
-    is_begin = false;
-    constexpr double kFrequencies[] = {400, 650, 950, 1350, 1850, 2500};
-    for (int i = 0; i < kLetter; ++i) {
-      const double fade = std::min({i, kLetter - i, 160}) / 160.0;
-      const double phase = 2 * std::numbers::pi * kFrequencies[letter - 'A'] * i / kRate;
-      samples.push_back(static_cast<float>(0.3 * fade * std::sin(phase)));
-    }
-    samples.resize(samples.size() + kGap, 0.0F);
-  }
-  samples.resize(samples.size() + kWordGap, 0.0F);
-  return samples;
-}
 
 std::string in_one_line(std::string text) {
   while (!text.empty() && text.back() == '\n') text.pop_back();
@@ -64,7 +35,7 @@ class RunCtc : public testing::Test {
         run_program(PAJAMAS_PROGRAM, {"build", std::string(PAJAMAS_TEST_DATA) + "/ctc/tones", "--target", "openvino",
                                       "--precision", "fp32", "--threads", "1", "-o", bundle()});
     ASSERT_EQ(run.exit_code, 0) << run.errors;
-    write("said.wav", spoken("ABBA CAFE DAD"));
+    write("said.wav", spoken_tones("ABBA CAFE DAD"));
   }
   static void TearDownTestSuite() {
     delete folder_;
@@ -78,11 +49,7 @@ class RunCtc : public testing::Test {
   }
   static std::string bundle() { return (folder_->path() / "bundle").string(); }
   static std::string file(const std::string& name) { return (folder_->path() / name).string(); }
-  static void write(const std::string& name, const std::vector<float>& samples) {
-    AudioWriter writer(file(name), AudioFileFormat::kWavInt16, kRate);
-    writer.write(samples);
-    writer.finish();
-  }
+  static void write(const std::string& name, const std::vector<float>& samples) { write_tones(file(name), samples); }
   static ProgramRun run(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"run", bundle(), "--threads", "1"});
     return run_program(PAJAMAS_PROGRAM, arguments);
@@ -108,7 +75,7 @@ TEST_F(RunCtc, EveryFormatHoldsWhatWasSaid) {
 
 TEST_F(RunCtc, WordsBeginWhereTheyAreSaid) {
   std::vector<double> begins;
-  write("words.wav", spoken("FED A BEAD CAB", &begins));
+  write("words.wav", spoken_tones("FED A BEAD CAB", &begins));
   for (const char* beams : {"1", "8"}) {
     const ProgramRun result = run({file("words.wav"), "--format", "json", "--words", "--beam", beams});
     ASSERT_EQ(result.exit_code, 0) << result.errors;
@@ -131,14 +98,14 @@ TEST_F(RunCtc, LongAudioIsReadToItsEnd) {
   std::mt19937 random(7);
   std::string text;
   std::vector<float> samples;
-  while (samples.size() < 70U * kRate) {
+  while (samples.size() < 70U * kToneRate) {
     std::string sentence;
     for (int word = 0; word < 12; ++word) {
       sentence += word == 0 ? "" : " ";
       for (std::uint32_t i = 0; i < 1 + random() % 5; ++i) sentence += static_cast<char>('A' + random() % 6);
     }
     text += (text.empty() ? "" : " ") + sentence;
-    const std::vector<float> said = spoken(sentence);
+    const std::vector<float> said = spoken_tones(sentence);
     samples.insert(samples.end(), said.begin(), said.end());
     if (random() % 2 == 0) samples.resize(samples.size() + 12000, 0.0F);
   }
@@ -148,13 +115,13 @@ TEST_F(RunCtc, LongAudioIsReadToItsEnd) {
   const auto transcript = nlohmann::json::parse(result.output);
   EXPECT_EQ(in_one_line(transcript["text"]), text);
   EXPECT_GT(transcript["segments"].size(), 2U);
-  EXPECT_NEAR(transcript["duration_s"].get<double>(), static_cast<double>(samples.size()) / kRate, 0.001);
+  EXPECT_NEAR(transcript["duration_s"].get<double>(), static_cast<double>(samples.size()) / kToneRate, 0.001);
 }
 
 TEST_F(RunCtc, ALanguageModelAndHotWordsDecideWhatIsUnclear) {
   // The third letter is B and C at once.
-  std::vector<float> samples = spoken("ABBA");
-  const std::vector<float> other = spoken("ABCA");
+  std::vector<float> samples = spoken_tones("ABBA");
+  const std::vector<float> other = spoken_tones("ABCA");
   for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = 0.5F * (samples[i] + other[i]);
   write("unclear.wav", samples);
   std::ofstream(file("words.arpa"))
@@ -214,7 +181,7 @@ TEST_F(RunCtc, BadFilesAreNamed) {
   EXPECT_THAT(letters.errors, HasSubstr("spelled"));
   // A hundredth of a second, and silence.
   write("short.wav", std::vector<float>(160, 0.1F));
-  write("silence.wav", std::vector<float>(5 * kRate, 0.0F));
+  write("silence.wav", std::vector<float>(5 * kToneRate, 0.0F));
   for (const char* name : {"short.wav", "silence.wav"}) {
     const ProgramRun result = run({file(name)});
     EXPECT_EQ(result.exit_code, 0) << result.errors;

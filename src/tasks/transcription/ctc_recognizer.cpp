@@ -5,7 +5,6 @@
 #include <sstream>
 #include <utility>
 
-#include "engine/engine_loader.h"
 #include "pajamas/error.h"
 #include "tasks/transcription/ctc_run.h"
 #include "tasks/transcription/recognizer.h"
@@ -30,8 +29,8 @@ std::vector<std::string> words_in(const std::string& text) {
 
 class CtcRecognizer final : public Recognizer {
  public:
-  CtcRecognizer(const Bundle& bundle, const TranscriptionFacts& facts, const SessionOptions& options)
-      : facts_(facts), session_(facts_.ctc.value(), load_engine(bundle, facts_.ctc->part, options)) {}
+  CtcRecognizer(const TranscriptionFacts& facts, const EngineSource& engines)
+      : facts_(facts), session_(facts_.ctc.value(), engines(facts_.ctc->part)) {}
 
   void check(const TranscriptionOptions& options) const override {
     refuse(!options.language.empty(), "--language", "the model writes one language, and nothing says which");
@@ -91,9 +90,8 @@ class CtcRecognizer final : public Recognizer {
 
 }  // namespace
 
-std::unique_ptr<Recognizer> make_ctc_recognizer(const Bundle& bundle, const TranscriptionFacts& facts,
-                                                const SessionOptions& options) {
-  return std::make_unique<CtcRecognizer>(bundle, facts, options);
+std::unique_ptr<Recognizer> make_ctc_recognizer(const TranscriptionFacts& facts, const EngineSource& engines) {
+  return std::make_unique<CtcRecognizer>(facts, engines);
 }
 
 }  // namespace pajamas

@@ -2,6 +2,7 @@
 // detector, is the Transcriber's (pajamas/transcription.h).
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,10 +30,13 @@ class Recognizer {
                          VoiceDetector* detector) = 0;
 };
 
-/// Load the bundle's engines. `facts` has what the name says. Throw as load_engine.
+/// The engine of a part, by its name.
+using EngineSource = std::function<std::shared_ptr<const Engine>(const std::string& part)>;
+
+/// `facts` has what the name says, `bundle` gives the tokenizer. Throw as `engines`, which is asked again for parts
+/// that are needed later.
 std::unique_ptr<Recognizer> make_whisper_recognizer(const Bundle& bundle, const TranscriptionFacts& facts,
-                                                    const SessionOptions& options);
-std::unique_ptr<Recognizer> make_ctc_recognizer(const Bundle& bundle, const TranscriptionFacts& facts,
-                                                const SessionOptions& options);
+                                                    const EngineSource& engines);
+std::unique_ptr<Recognizer> make_ctc_recognizer(const TranscriptionFacts& facts, const EngineSource& engines);
 
 }  // namespace pajamas

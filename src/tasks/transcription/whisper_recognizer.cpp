@@ -4,7 +4,6 @@
 #include <optional>
 #include <utility>
 
-#include "engine/engine_loader.h"
 #include "tasks/image_session.h"
 #include "tasks/transcription/recognizer.h"
 #include "tasks/transcription/transcription_run.h"
@@ -15,6 +14,11 @@ namespace {
 
 void check_range(bool is_right, const std::string& what) {
   if (!is_right) throw Error(ErrorKind::kUsage, what);
+}
+
+/// Rows of a step of the decoder at most.
+std::int64_t num_texts_of(const TranscriptionOptions& options) {
+  return std::int64_t{options.batch_size} * std::max({options.beam_size, options.num_samples, 1});
 }
 
 void check_options(const TranscriptionOptions& options, const WhisperFacts& facts) {
@@ -109,13 +113,12 @@ class EngineAligner final : public Aligner {
 
 class WhisperRecognizer final : public Recognizer {
  public:
-  WhisperRecognizer(const Bundle& bundle, const TranscriptionFacts& facts, SessionOptions options)
-      : bundle_(bundle),
-        session_options_(options),
+  WhisperRecognizer(const Bundle& bundle, const TranscriptionFacts& facts, EngineSource engines)
+      : engines_(std::move(engines)),
         whisper_(facts.whisper.value()),
         tokenizer_(read_tokenizer(bundle, facts)),
-        encoder_(load_engine(bundle, whisper_.encoder_part, session_options_)),
-        decoder_(load_engine(bundle, whisper_.decoder_part, session_options_)) {}
+        encoder_(engines_(whisper_.encoder_part)),
+        decoder_(engines_(whisper_.decoder_part)) {}
 
   void check(const TranscriptionOptions& options) const override { check_options(options, whisper_); }
   double max_speech_s() const override {
@@ -141,7 +144,7 @@ class WhisperRecognizer final : public Recognizer {
  private:
   /// A session with room for the options' rows; made again only when it must grow.
   WhisperSession& session_for(const TranscriptionOptions& options) {
-    const std::int64_t rows = std::int64_t{options.batch_size} * std::max({options.beam_size, options.num_samples, 1});
+    const std::int64_t rows = num_texts_of(options);
     if (!session_ || rows > max_rows_) {
       aligner_.reset();
       session_.emplace(whisper_, encoder_, decoder_, rows);
@@ -152,13 +155,12 @@ class WhisperRecognizer final : public Recognizer {
 
   Aligner* aligner_for(const TranscriptionOptions& options) {
     if (!options.has_words) return nullptr;
-    if (!aligner_engine_) aligner_engine_ = load_engine(bundle_, whisper_.aligner_part, session_options_);
+    if (!aligner_engine_) aligner_engine_ = engines_(whisper_.aligner_part);
     if (!aligner_) aligner_.emplace(aligner_engine_, *session_);
     return &*aligner_;
   }
 
-  Bundle bundle_;
-  SessionOptions session_options_;
+  EngineSource engines_;
   WhisperFacts whisper_;
   Tokenizer tokenizer_;
   std::shared_ptr<const Engine> encoder_, decoder_, aligner_engine_;
@@ -170,8 +172,8 @@ class WhisperRecognizer final : public Recognizer {
 }  // namespace
 
 std::unique_ptr<Recognizer> make_whisper_recognizer(const Bundle& bundle, const TranscriptionFacts& facts,
-                                                    const SessionOptions& options) {
-  return std::make_unique<WhisperRecognizer>(bundle, facts, options);
+                                                    const EngineSource& engines) {
+  return std::make_unique<WhisperRecognizer>(bundle, facts, engines);
 }
 
 }  // namespace pajamas
