@@ -315,7 +315,7 @@ ProvenCandidate lowered_candidate(Context& context, const std::shared_ptr<const 
   ProvenCandidate candidate;
   candidate.name = "lowered_model";
   candidate.precision = precision_of(request.lowered.graph);
-  if (is_quantised(request.lowered.graph)) candidate.operator_class = OperatorClass::kQuantised;
+  candidate.operator_class = is_quantised(request.lowered.graph) ? OperatorClass::kQuantised : request.operator_class;
   candidate.what = "the ONNX bytes that the target was given (lowered_sha256), run by ONNX Runtime";
   OnnxSource source{bytes, {}};
   Runner loaded;  // handed over to the first use, so that weights are not read twice

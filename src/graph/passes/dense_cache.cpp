@@ -21,6 +21,8 @@ namespace {
 
 /// Score of a place that is not seen. e^-30000 is 0 in every type, and float16 holds the number.
 constexpr float kUnseen = -30000.0F;
+/// Input of the tokens of a step (docs/language.md).
+constexpr const char* kTokens = "input_ids";
 
 ValueInfo tensor_value(std::string name, DType dtype, std::vector<Dimension> shape) {
   ValueInfo info;
@@ -87,11 +89,18 @@ class DenseCacheWriter {
 
   /// The inputs that all layers share, once.
   void declare_step() {
-    if (!num_sequences_.empty()) return;
+    if (!step_shape_.empty()) return;
     scope_ = "dense_cache";
+    if (graph_.find_input(kTokens) == nullptr) {
+      throw Error(ErrorKind::kBadInput, "the decoder has no input 'input_ids'", {}, "give a graph of docs/language.md");
+    }
     graph_.inputs.push_back(tensor_value("past_len", DType::kInt64, {Dimension::known(1)}));
     graph_.inputs.push_back(tensor_value("parents", DType::kInt64, {Dimension::named("num_sequences")}));
-    num_sequences_ = add("Shape", {"parents"});
+    // How the tokens divide is worked out from the inputs alone: a -1 in each layer would have a target that must bound
+    // all shapes (TensorRT) multiply its bounds from layer to layer.
+    const std::string by_sequence =
+        add("Concat", {add("Shape", {"parents"}), integers({-1})}, {{"axis", std::int64_t{0}}});
+    step_shape_ = add("Shape", {add("Reshape", {kTokens, by_sequence})});
     std::vector<std::int64_t> places(static_cast<std::size_t>(capacity_));
     for (std::size_t i = 0; i < places.size(); ++i) places[i] = static_cast<std::int64_t>(i);
     places_ = integers(places);
@@ -99,16 +108,15 @@ class DenseCacheWriter {
 
   /// [num_tokens, heads * head_dim] to [num_sequences, tokens of each, extents...].
   std::string split(const std::string& value, std::vector<std::int64_t> extents) {
-    extents.insert(extents.begin(), -1);
-    return add("Reshape", {value, add("Concat", {num_sequences_, integers(extents)}, {{"axis", std::int64_t{0}}})});
+    return add("Reshape", {value, add("Concat", {step_shape_, integers(extents)}, {{"axis", std::int64_t{0}}})});
   }
 
   /// From the number of tokens that each sequence brings: which places are new, and which of the new tokens goes there.
-  void find_places(const std::string& new_key) {
+  void find_places() {
     scope_ = "dense_cache";
-    const std::string num_new = add("Shape", {new_key}, {{"start", std::int64_t{2}}, {"end", std::int64_t{3}}});  // [1]
     const std::string one = integers({1}), zero = integers({0});
-    const std::string age = add("Sub", {places_, "past_len"});  // [capacity], of the first new token 0
+    const std::string num_new = add("Gather", {step_shape_, one});  // [1]
+    const std::string age = add("Sub", {places_, "past_len"});      // [capacity], of the first new token 0
     const std::string is_new = add("And", {add("GreaterOrEqual", {age, zero}), add("Less", {age, num_new})});
     is_new_ = add("Unsqueeze", {is_new, one});
     // Places that are not new take any token: Where drops it.
@@ -152,7 +160,7 @@ class DenseCacheWriter {
     const std::int64_t group = call.num_heads / call.num_kv_heads;
     scope_ = own_scope;
     const std::string new_key = transposed(split(node.inputs[1], {call.num_kv_heads, call.head_dim}), {0, 2, 1, 3});
-    if (is_new_.empty()) find_places(new_key);
+    if (is_new_.empty()) find_places();
     const std::string is_seen = seen(call.sliding_window);
     scope_ = own_scope;
     const std::string new_value = transposed(split(node.inputs[2], {call.num_kv_heads, call.head_dim}), {0, 2, 1, 3});
@@ -190,7 +198,7 @@ class DenseCacheWriter {
   NameSet names_;
   std::int64_t capacity_;
   std::string scope_;
-  std::string num_sequences_;   ///< int64 [1]
+  std::string step_shape_;      ///< int64 [2]: sequences, tokens of each
   std::string places_;          ///< int64 [capacity]: 0, 1, ...
   std::string is_new_;          ///< bool [capacity, 1]
   std::string token_at_;        ///< int64 [capacity]

@@ -190,13 +190,16 @@ class DecoderBuilder : GraphOfLayers {
   }
 
  private:
-  /// [num_chunks, rows of a chunk, num_heads, head_dim], the first of which only the inputs know.
+  /// [num_chunks, rows of a chunk, num_heads, head_dim], the first two of which only the inputs know. Both are worked
+  /// out once: a -1 in each layer would have TensorRT multiply its bounds of shapes from layer to layer.
   GraphValue build_head_shape() {
     const auto scope = graph_.scope("model.decoder");
     const GraphValue num_chunks =
         graph_.node("Shape", {keys_[0]}, {{"start", std::int64_t{0}}, {"end", std::int64_t{1}}});
+    const GraphValue by_chunk = graph_.node("Concat", {num_chunks, graph_.integers({-1})}, {{"axis", std::int64_t{0}}});
+    const GraphValue chunks_and_rows = graph_.node("Shape", {graph_.node("Reshape", {step_.input_ids, by_chunk})});
     return graph_.node("Concat",
-                       {num_chunks, graph_.integers({-1, config_.num_decoder_heads, config_.decoder_head_dim()})},
+                       {chunks_and_rows, graph_.integers({config_.num_decoder_heads, config_.decoder_head_dim()})},
                        {{"axis", std::int64_t{0}}});
   }
 

@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <limits>
+#include <algorithm>
 
 #include "graph/checker.h"
 #include "graph/interpreter.h"
@@ -84,7 +84,13 @@ TEST_P(DenseCache, EachRowIsItsWholeSequence) {
   constexpr std::int64_t kCapacity = 12;
   Model model = graph.model();
   EXPECT_FALSE(has_dense_cache(model));
+  const auto num_shapes = [&] {
+    return std::count_if(model.graph.nodes.begin(), model.graph.nodes.end(),
+                         [](const Node& node) { return node.is("Shape"); });
+  };
+  const auto num_before = num_shapes();
   use_dense_cache(model, kCapacity);
+  EXPECT_EQ(num_shapes(), num_before + 2) << "shapes follow from the inputs, not from one layer to the next";
   EXPECT_TRUE(has_dense_cache(model));
   EXPECT_FALSE(has_paged_attention(model));
   EXPECT_TRUE(check_model(model).foreign_operators.empty());
