@@ -252,13 +252,15 @@ class FakeVoice {
     }
     return sum * static_cast<float>(1 + sample % kSamples);
   }
-  VoiceSession session() {
+  static SpeechFacts facts() {
     SpeechFacts facts = small_voice();
     facts.frames_value = "frames";
     facts.samples_per_frame = kSamples;
     facts.context_frames = kContext;
-    return VoiceSession(facts, {text_, nullptr, flow_, decoder_});
+    return facts;
   }
+  VoiceEngines engines() const { return {text_, nullptr, flow_, decoder_}; }
+  VoiceSession session() const { return VoiceSession(facts(), engines()); }
   std::vector<Tensor> text_inputs, flow_inputs;
   std::vector<std::int64_t> windows;
 
@@ -309,6 +311,59 @@ TEST(VoiceSession, WindowsGiveWhatTheWholeGives) {
     for (const std::int64_t window : voice.windows) {
       EXPECT_TRUE(num_frames < 32 || std::count(kDecoderWindows.begin(), kDecoderWindows.end(), window) == 1) << window;
     }
+  }
+}
+
+/// The same voice with its frames made by a part of its own: text counts them, align gives the mask of all it is asked
+/// for.
+VoiceSession aligned_session(FakeVoice& voice, std::int64_t num_frames, std::vector<std::int64_t>& frame_index) {
+  using test::known;
+  using test::tensor_info;
+  VoiceEngines engines = voice.engines();
+  engines.text = std::make_shared<test::FakeEngine>(
+      std::vector<TensorInfo>{tensor_info("scales", known({3})), tensor_info("input", known({1, -1}), DType::kInt64),
+                              tensor_info("input_lengths", known({1}), DType::kInt64)},
+      std::vector<TensorInfo>{tensor_info("durations", known({1, 1, -1})),
+                              tensor_info("num_frames", known({}), DType::kInt64)},
+      [num_frames](const std::vector<Tensor>& inputs) {
+        return std::vector<Tensor>{Tensor(DType::kFloat32, Shape{1, 1, inputs[1].shape()[1]}),
+                                   Tensor::scalar<std::int64_t>(num_frames)};
+      });
+  engines.align = std::make_shared<test::FakeEngine>(
+      std::vector<TensorInfo>{tensor_info("frame_index", known({-1}), DType::kInt64),
+                              tensor_info("durations", known({1, 1, -1}))},
+      std::vector<TensorInfo>{tensor_info("mask", known({1, 1, -1})), tensor_info("mean", known({1, 2, -1}))},
+      [num_frames, &frame_index](const std::vector<Tensor>& inputs) {
+        const auto index = inputs[0].as<std::int64_t>();
+        frame_index.assign(index.begin(), index.end());
+        const auto count = static_cast<std::int64_t>(index.size());
+        Tensor mask(DType::kFloat32, Shape{1, 1, count}), mean(DType::kFloat32, Shape{1, 2, count});
+        const auto values = mask.mutable_as<float>();
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] = index[i] < num_frames ? 1.0F : 0.0F;
+        return std::vector<Tensor>{mask, mean};
+      });
+  return VoiceSession(voice.facts(), engines);
+}
+
+TEST(VoiceSession, APartOfItsOwnMakesTheFrames) {
+  for (const std::int64_t num_frames : {1, 63, 64, 65, 200}) {
+    const std::vector<std::int64_t> ids(static_cast<std::size_t>((num_frames + 1) / 2), 3);
+    FakeVoice voice;
+    std::vector<std::int64_t> frame_index;
+    const std::vector<float> samples = aligned_session(voice, num_frames, frame_index).speak(ids, {});
+    EXPECT_EQ(samples.size(), static_cast<std::size_t>(num_frames * FakeVoice::kSamples));
+    EXPECT_EQ(frame_index.size() % kFrameStep, 0U);
+    EXPECT_EQ(frame_index.back(), static_cast<std::int64_t>(frame_index.size()) - 1);
+    if (num_frames % 2 == 0) {
+      FakeVoice whole;
+      EXPECT_EQ(samples, whole.session().speak(ids, {})) << "as where the text part makes the frames";
+    }
+  }
+  for (const std::int64_t num_frames : {std::int64_t{0}, std::int64_t{-1}, std::int64_t{1} << 40}) {
+    FakeVoice voice;
+    std::vector<std::int64_t> frame_index;
+    VoiceSession session = aligned_session(voice, num_frames, frame_index);
+    EXPECT_EQ(error_of([&] { session.speak(std::vector<std::int64_t>{1, 0, 2}, {}); }).kind(), ErrorKind::kInternal);
   }
 }
 
