@@ -21,6 +21,7 @@ struct Text {
   std::int32_t row = 0;      ///< Of the last step.
   std::size_t logits = 0;    ///< Row of the chunk's logits that continues it.
   std::uint64_t stream = 0;  ///< Of random numbers.
+  bool has_ended = false;
 
   /// Over the length with its end, as the published beam search ranks.
   double mean() const { return sum_logprob / static_cast<double>(std::max<std::size_t>(tokens.size(), 1)); }
@@ -214,6 +215,7 @@ class Decoding {
   static Text ended(const Text& text, float logprob) {
     Text result = text;
     result.sum_logprob += static_cast<double>(logprob);
+    result.has_ended = true;
     return result;
   }
 
@@ -276,6 +278,7 @@ class Decoding {
     result.sum_logprob = best->sum_logprob;
     result.no_speech_probability = chunk.no_speech_probability;
     result.temperature = static_cast<float>(options_.temperature);
+    result.has_ended = best->has_ended;
   }
 
   StepModel& model_;

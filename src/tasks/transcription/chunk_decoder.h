@@ -19,6 +19,7 @@ struct DecodedChunk {
   double sum_logprob = 0;            ///< With that of the end, if it was reached.
   float no_speech_probability = 0;   ///< Before the rules.
   float temperature = 0;
+  bool has_ended = false;  ///< The model ended it; else it was cut at max_tokens.
   /// Of the tokens and the end: what thresholds are about.
   double mean_logprob() const { return sum_logprob / static_cast<double>(tokens.size() + 1); }
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 #include <utility>
 
 #include "tasks/transcription/text_checks.h"
@@ -112,8 +113,8 @@ ChunkTranscriber::Attempt ChunkTranscriber::judge(DecodedChunk decoded, const De
     is_good = static_cast<double>(attempt.compression_ratio) <= options.max_compression_ratio;
     if (!is_good) {
       // The same sentence said many times compresses as well as a loop. It has a segment of its own each time, with
-      // time enough to say it; a loop does not.
-      is_good = true;
+      // time enough to say it, and an end; a loop does not.
+      is_good = decoded.has_ended;
       for (const TokenSegment& part : split_segments(decoded.tokens, rules, 1e9, true).segments) {
         const std::string text =
             text_of(std::span(decoded.tokens).subspan(part.token_begin, part.token_end - part.token_begin));
@@ -162,10 +163,11 @@ std::vector<ChunkText> ChunkTranscriber::transcribe(std::span<const ChunkAudio> 
     for (std::size_t t = 0; t < tasks.size(); ++t) {
       State& state = states[tasks[t].chunk];
       Attempt attempt = judge(std::move(decoded[t]), rules[tasks[t].chunk], options, state.is_good);
-      // Where no attempt is good: the likeliest of those that do not repeat themselves, else the likeliest.
+      // Where no attempt is good: those that do not repeat themselves before those that do, those with an end before
+      // those that were cut (nothing is likelier than a loop), and of these the likeliest.
       const auto rank = [&](const Attempt& each) {
         const bool repeats = static_cast<double>(each.compression_ratio) > options.max_compression_ratio;
-        return std::pair(!repeats, each.decoded.mean_logprob());
+        return std::tuple(!repeats, each.decoded.has_ended, each.decoded.mean_logprob());
       };
       if (state.is_good || !state.best || rank(attempt) > rank(*state.best)) state.best = std::move(attempt);
     }

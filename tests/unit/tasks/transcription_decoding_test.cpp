@@ -209,6 +209,7 @@ TEST(ChunkDecoder, greedy_takes_the_likeliest_and_counts_what_it_costs) {
   const auto decoded = decode(model, 1, {});
   ASSERT_EQ(decoded.size(), 1U);
   EXPECT_THAT(decoded[0].tokens, ElementsAre(1, 2, 3));
+  EXPECT_TRUE(decoded[0].has_ended);
   EXPECT_NEAR(decoded[0].no_speech_probability, 0.5, 1e-5);
   // The rules take probability away from tokens that may not come, so these are a little above log 0.6.
   double sum = 0;
@@ -296,6 +297,7 @@ TEST(ChunkDecoder, a_text_without_an_end_stops_at_its_limit) {
     ScriptedModel model([](std::size_t, const std::vector<std::int32_t>&) { return likely({{1, 0.9}}); });
     const auto decoded = decode(model, 2, {.beam_size = beams, .max_tokens = 12});
     EXPECT_EQ(decoded[0].tokens.size(), 12U);
+    EXPECT_FALSE(decoded[0].has_ended);
     EXPECT_EQ(decoded[1].tokens, decoded[0].tokens);
   }
 }
