@@ -16,9 +16,6 @@
 namespace pajamas {
 namespace {
 
-/// Kept before the place that the detector has reached, for the padding of segments it may still give.
-constexpr std::int64_t kDetectorMarginSeconds = 2;
-
 class Run {
  public:
   Run(const CtcRunParts& parts, const SampleSource& source, const TranscriptionOptions& options,
@@ -78,23 +75,14 @@ class Run {
     bool is_end = false;
     while (!is_end && !is_stopped_) {
       check();
-      const auto block = window_.read_block();
-      is_end = block.empty();
-      if (is_end) {
-        detector.finish();
-      } else {
-        detector.push(block);
-      }
+      is_end = feed(detector, window_);
       while (const auto segment = detector.next()) {
         if (is_stopped_) break;
         Stretch stretch = new_stretch(segment->begin);
         advance(stretch, std::min(segment->end, window_.end()), true);
       }
       if (options_.on_partial && !is_end && !is_stopped_) give_partial();
-      const std::int64_t margin = kDetectorMarginSeconds * parts_.sample_rate_hz;
-      std::int64_t needed = detector.position() - margin;
-      if (const auto open = detector.open_begin()) needed = std::min(needed, *open - margin);
-      window_.drop_before(std::max<std::int64_t>(needed, 0));
+      window_.drop_before(detector.needed_from());
     }
   }
 

@@ -13,8 +13,6 @@ constexpr std::int64_t kMinSamples = kSpeechRateHz / 50;
 constexpr double kMinRestS = 1.0;
 /// New audio between two partial texts.
 constexpr std::int64_t kPartialSamples = kSpeechRateHz;
-/// Kept before the place that the detector has reached, for the padding of segments it may still give.
-constexpr std::int64_t kDetectorMarginSamples = 2 * kSpeechRateHz;
 
 class Run {
  public:
@@ -74,13 +72,7 @@ class Run {
     bool is_end = false;
     while (!is_end && !is_stopped_) {
       check();
-      const auto block = window_.read_block();
-      is_end = block.empty();
-      if (is_end) {
-        detector.finish();
-      } else {
-        detector.push(block);
-      }
+      is_end = feed(detector, window_);
       while (const auto segment = detector.next()) add(joiner.push(*segment));
       if (is_end) add(joiner.finish());
       while (!is_stopped_ && (waiting.size() >= batch || (is_end && !waiting.empty()))) {
@@ -89,11 +81,10 @@ class Run {
         waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(count));
       }
       if (options_.on_partial && !is_end && !is_stopped_) give_partial(joiner);
-      std::int64_t needed = detector.position() - kDetectorMarginSamples;
-      if (const auto open = detector.open_begin()) needed = std::min(needed, *open - kDetectorMarginSamples);
+      std::int64_t needed = detector.needed_from();
       if (const auto begin = joiner.begin()) needed = std::min(needed, *begin);
       if (!waiting.empty()) needed = std::min(needed, waiting.front().pieces.front().begin);
-      window_.drop_before(std::max<std::int64_t>(needed, 0));
+      window_.drop_before(needed);
     }
   }
 

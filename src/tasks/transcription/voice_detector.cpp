@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "pajamas/error.h"
+#include "tasks/transcription/speech_chunk.h"
 
 namespace pajamas {
 namespace {
@@ -98,6 +99,22 @@ void VoiceDetector::compute(std::int64_t num_frames) {
     if (on_frame) on_frame(probability);
     segmenter_.push(static_cast<double>(probability));
   }
+}
+
+std::int64_t VoiceDetector::needed_from() const {
+  constexpr std::int64_t kMarginSamples = 2 * kSpeechRateHz;  // More than any padding.
+  const std::int64_t begin = std::min(num_samples_, open_begin().value_or(num_samples_));
+  return std::max<std::int64_t>(begin - kMarginSamples, 0);
+}
+
+bool feed(VoiceDetector& detector, AudioWindow& window) {
+  const auto block = window.read_block();
+  if (block.empty()) {
+    detector.finish();
+  } else {
+    detector.push(block);
+  }
+  return block.empty();
 }
 
 }  // namespace pajamas

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/target.h"
+#include "tasks/transcription/audio_window.h"
 #include "tasks/transcription/speech_segmenter.h"
 
 namespace pajamas {
@@ -37,6 +38,8 @@ class VoiceDetector {
   std::optional<std::int64_t> open_begin() const { return segmenter_.open_begin(); }
   /// Samples pushed so far.
   std::int64_t position() const noexcept { return num_samples_; }
+  /// The first sample that segments still to come may have, their padding included.
+  std::int64_t needed_from() const;
 
   /// Called for each frame with its probability of speech, in order; for measuring and drawing.
   std::function<void(float probability)> on_frame;
@@ -53,5 +56,9 @@ class VoiceDetector {
   std::vector<float> hidden_, cell_;
   std::int64_t num_samples_ = 0;
 };
+
+/// Reads the next block of `window` and gives it to the detector, or tells it that the signal has ended. Whether it
+/// has.
+bool feed(VoiceDetector& detector, AudioWindow& window);
 
 }  // namespace pajamas
