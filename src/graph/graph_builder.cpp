@@ -28,14 +28,24 @@ std::string GraphBuilder::unused_name(const std::string& stem) {
   }
 }
 
+ValueInfo tensor_value(std::string name, DType dtype, std::vector<Dimension> shape) {
+  ValueType type;
+  type.dtype = dtype;
+  type.shape = std::move(shape);
+  return {std::move(name), std::move(type), {}, {}};
+}
+
+ValueInfo tensor_value(std::string name, DType dtype, std::span<const std::int64_t> extents) {
+  std::vector<Dimension> shape;
+  for (const std::int64_t extent : extents) shape.push_back(Dimension::known(extent));
+  return tensor_value(std::move(name), dtype, std::move(shape));
+}
+
 GraphValue GraphBuilder::input(const std::string& name, DType dtype, std::vector<Dimension> shape) {
   if (!num_uses_of_name_.emplace(name, 1).second) {
     throw Error(ErrorKind::kInternal, "two values of a graph are called '" + name + "'");
   }
-  ValueType type;
-  type.dtype = dtype;
-  type.shape = std::move(shape);
-  graph_.inputs.push_back({name, std::move(type), {}, {}});
+  graph_.inputs.push_back(tensor_value(name, dtype, std::move(shape)));
   return {name};
 }
 
@@ -49,10 +59,7 @@ void GraphBuilder::output(const std::string& name, const GraphValue& value, DTyp
   node.inputs = {value.name};
   node.outputs = {name};
   graph_.nodes.push_back(std::move(node));
-  ValueType type;
-  type.dtype = dtype;
-  type.shape = std::move(shape);
-  graph_.outputs.push_back({name, std::move(type), {}, {}});
+  graph_.outputs.push_back(tensor_value(name, dtype, std::move(shape)));
 }
 
 GraphValue GraphBuilder::weight(const std::string& name, Tensor tensor) {

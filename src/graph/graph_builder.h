@@ -20,6 +20,10 @@ namespace pajamas {
 /// Producer of the models that a GraphBuilder makes.
 inline constexpr const char* kProducerName = "llama-pajamas";
 
+/// The declaration of a tensor; with extents, every one of them is known.
+ValueInfo tensor_value(std::string name, DType dtype, std::vector<Dimension> shape);
+ValueInfo tensor_value(std::string name, DType dtype, std::span<const std::int64_t> extents);
+
 /// A value of the graph under construction. Cheap to copy; means nothing outside its builder.
 struct GraphValue {
   std::string name;  ///< Empty: an omitted optional input.

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "graph/graph_builder.h"
 #include "graph/shape_inference.h"
 #include "models/vits/selected_rows.h"
 #include "pajamas/error.h"
@@ -83,16 +84,6 @@ std::vector<std::size_t> random_nodes(const Graph& graph) {
            graph.nodes[found[2]].describe());
   }
   return found;
-}
-
-ValueInfo tensor_value(std::string name, DType dtype, std::vector<Dimension> shape) {
-  ValueInfo info;
-  info.name = std::move(name);
-  ValueType type;
-  type.dtype = dtype;
-  type.shape = std::move(shape);
-  info.type = std::move(type);
-  return info;
 }
 
 /// The batch is 1, and phonemes have one name. Throws for inputs and outputs that synthesis would not know how to give.

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "graph/checker.h"
+#include "graph/graph_builder.h"
 #include "graph/interpreter.h"
 #include "models/vits/selected_rows.h"
 #include "pajamas/error.h"
@@ -16,16 +17,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-ValueInfo value(const std::string& name, DType dtype, std::vector<Dimension> shape) {
-  ValueInfo info;
-  info.name = name;
-  ValueType type;
-  type.dtype = dtype;
-  type.shape = std::move(shape);
-  info.type = std::move(type);
-  return info;
-}
 
 Node node(const std::string& type, std::vector<std::string> inputs, const std::string& output) {
   Node made;
@@ -62,10 +53,10 @@ Model small_voice() {
   model.opset_imports = {{"", 15}};
   Graph& graph = model.graph;
   graph.name = "voice";
-  graph.inputs = {value("input", DType::kInt64, {Dimension::named("batch"), Dimension::named("phonemes")}),
-                  value("input_lengths", DType::kInt64, {Dimension::named("batch")}),
-                  value("scales", DType::kFloat32, {Dimension::known(3)})};
-  graph.outputs = {value("output", DType::kFloat32, {{}, {}, {}, {}})};
+  graph.inputs = {tensor_value("input", DType::kInt64, {Dimension::named("batch"), Dimension::named("phonemes")}),
+                  tensor_value("input_lengths", DType::kInt64, {Dimension::named("batch")}),
+                  tensor_value("scales", DType::kFloat32, {Dimension::known(3)})};
+  graph.outputs = {tensor_value("output", DType::kFloat32, {{}, {}, {}, {}})};
   graph.set_initializer("table", Tensor::of<float>(Shape{4, 2}, {0, 1, 2, 3, 4, 5, 6, 7}));
   graph.set_initializer("zero", Tensor::scalar<std::int64_t>(0));
   graph.set_initializer("axes", Tensor::of<std::int64_t>(Shape{1}, {1}));
@@ -300,7 +291,7 @@ TEST(SplitVoice, OtherStructuresAreRefusedByName) {
   direct.graph.nodes[6].inputs[1] = "scales";
   EXPECT_THAT(error_of(direct).what(), HasSubstr("scales"));
   Model unknown = small_voice();
-  unknown.graph.inputs.push_back(value("pitch", DType::kFloat32, {Dimension::known(1)}));
+  unknown.graph.inputs.push_back(tensor_value("pitch", DType::kFloat32, {Dimension::known(1)}));
   EXPECT_THAT(error_of(unknown).what(), HasSubstr("pitch"));
 }
 

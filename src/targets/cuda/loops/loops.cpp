@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "graph/graph_builder.h"
 #include "pajamas/error.h"
 #include "targets/cuda/loops/kernel_builder.h"
 #include "targets/cuda/loops/requests.h"
@@ -13,14 +14,7 @@ namespace loops {
 namespace {
 
 ValueInfo info_of(const std::string& name, const TensorDesc& desc) {
-  ValueInfo info;
-  info.name = name;
-  ValueType type;
-  type.dtype = desc.dtype;
-  type.shape.emplace();
-  for (const std::int64_t extent : desc.extents) type.shape->push_back(Dimension::known(extent));
-  info.type = std::move(type);
-  return info;
+  return tensor_value(name, desc.dtype, desc.extents.extents());
 }
 
 KernelRequest request_of_step(const Program& program, const LoopStep& step) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "graph/graph_builder.h"
 #include "pajamas/error.h"
 #include "tensor/half.h"
 
@@ -228,14 +229,7 @@ std::string CountedGraph::first(const std::string& value, std::size_t axis, std:
 }
 
 void CountedGraph::declare(const std::string& name, DType dtype, const std::vector<std::int64_t>& extents) {
-  ValueInfo info;
-  info.name = name;
-  ValueType type;
-  type.dtype = dtype;
-  type.shape.emplace();
-  for (const std::int64_t extent : extents) type.shape->push_back(Dimension::known(extent));
-  info.type = std::move(type);
-  infos_.push_back(std::move(info));
+  infos_.push_back(tensor_value(name, dtype, extents));
 }
 
 Model CountedGraph::finish(std::vector<ValueInfo> outputs) {

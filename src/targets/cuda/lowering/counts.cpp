@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "graph/graph_builder.h"
 #include "graph/nested_graphs.h"
 #include "graph/passes/passes.h"
 #include "pajamas/error.h"
@@ -193,13 +194,7 @@ class CountFinder {
         return;
       }
     }
-    ValueInfo info;
-    info.name = value;
-    ValueType type;
-    type.dtype = dtype;
-    type.shape = std::move(shape);
-    info.type = std::move(type);
-    model_.graph.value_infos.push_back(std::move(info));
+    model_.graph.value_infos.push_back(tensor_value(value, dtype, std::move(shape)));
   }
 
   void resolve(std::size_t index) {
@@ -350,21 +345,12 @@ std::optional<BoundedModel> bound_counts(const Model& model, const ConstantTable
       made.output_counts.push_back({i, axis.axis, counts.size()});
       counts.push_back(graph.scalar(axis.extent));
     }
-    ValueType type;
-    type.dtype = graph.fact(output.name).dtype;
-    type.shape.emplace();
-    for (const std::int64_t extent : graph.bounds(output.name)) type.shape->push_back(Dimension::known(extent));
-    output.type = std::move(type);
+    output.type = tensor_value(output.name, graph.fact(output.name).dtype, graph.bounds(output.name)).type;
   }
   if (!counts.empty()) {
     const auto num_counts = static_cast<std::int64_t>(counts.size());
-    ValueInfo info;
-    ValueType type;
-    type.dtype = DType::kInt64;
-    type.shape = std::vector<Dimension>{Dimension::known(num_counts)};
-    info.type = std::move(type);
-    info.name = graph.emit("Concat", "counts", std::move(counts), {{"axis", std::int64_t{0}}});
-    outputs.push_back(std::move(info));
+    const std::string joined = graph.emit("Concat", "counts", std::move(counts), {{"axis", std::int64_t{0}}});
+    outputs.push_back(tensor_value(joined, DType::kInt64, {Dimension::known(num_counts)}));
   }
   made.model = graph.finish(std::move(outputs));
   restore_constants(made.model, model);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "graph/graph_builder.h"
 #include "pajamas/error.h"
 #include "tensor/half.h"
 
@@ -13,14 +14,7 @@ Model without_large_constants(const Model& source, const ConstantTable& table) {
   Graph& graph = model.graph;
   const auto declare = [&](const std::string& name, DType dtype, const Shape& shape) {
     if (graph.find_input(name) != nullptr) return;
-    ValueInfo info;
-    info.name = name;
-    ValueType type;
-    type.dtype = dtype;
-    type.shape.emplace();
-    for (const std::int64_t extent : shape) type.shape->push_back(Dimension::known(extent));
-    info.type = type;
-    graph.inputs.push_back(std::move(info));
+    graph.inputs.push_back(tensor_value(name, dtype, shape.extents()));
   };
   for (const Initializer& initializer : graph.initializers) {
     if (initializer.tensor.size_bytes() > ConstantTable::kSmallBytes) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "graph/graph_builder.h"
 #include "graph/passes/pass.h"
 #include "graph/shape_inference.h"
 #include "pajamas/error.h"
@@ -263,14 +264,7 @@ class Rewriter {
   }
 
   void declare(const std::string& name, DType dtype, const std::vector<std::int64_t>& extents) {
-    ValueInfo info;
-    info.name = name;
-    ValueType type;
-    type.dtype = dtype;
-    type.shape.emplace();
-    for (const std::int64_t extent : extents) type.shape->push_back(Dimension::known(extent));
-    info.type = type;
-    result_.model.graph.inputs.push_back(std::move(info));
+    result_.model.graph.inputs.push_back(tensor_value(name, dtype, extents));
   }
 
   /// alpha·A·B + beta·C with a C that is neither a bias nor as large as the result, or a beta: an Add behind it.
