@@ -8,7 +8,6 @@
 
 #include "base/digest.h"
 #include "base/log.h"
-#include "graph/shape_inference.h"
 #include "io/onnx_writer.h"
 #include "pajamas/error.h"
 #include "verify/input_cases.h"
@@ -349,21 +348,6 @@ ProvenCandidate lowered_candidate(Context& context, const std::shared_ptr<const 
   const auto first = [&] { return is_interpreted ? with_outputs({}) : std::move(loaded); };
   run_candidate(context, first, with_outputs, candidate, 0.3);
   return candidate;
-}
-
-/// The model with inner values as outputs too. Engines need to know what they give, so a value whose type cannot be
-/// inferred is left out: it then counts as not compared.
-Model with_more_outputs(Model model, const std::vector<std::string>& extra) {
-  const auto facts = infer_facts(model);
-  for (const std::string& name : extra) {
-    const ValueFact* fact = facts->find(name);
-    if (fact == nullptr || fact->dtype == DType::kUndefined) continue;
-    ValueInfo output;
-    output.name = name;
-    model.graph.outputs.push_back(std::move(output));
-  }
-  infer_shapes(model);
-  return model;
 }
 
 ProvenCandidate engine_candidate(Context& context, const Engine& engine, bool is_exact) {

@@ -6,6 +6,7 @@
 
 #include "graph/inline_functions.h"
 #include "graph/interpreter.h"
+#include "graph/shape_inference.h"
 #include "pajamas/error.h"
 #include "verify/input_cases.h"
 #include "verify/onnxruntime_reference.h"
@@ -77,6 +78,19 @@ Runner engine_runner(const Engine& engine) {
     return outputs;
   };
   return runner;
+}
+
+Model with_more_outputs(Model model, const std::vector<std::string>& extra) {
+  const auto facts = infer_facts(model);
+  for (const std::string& name : extra) {
+    const ValueFact* fact = facts->find(name);
+    if (fact == nullptr || fact->dtype == DType::kUndefined) continue;
+    ValueInfo output;
+    output.name = name;
+    model.graph.outputs.push_back(std::move(output));
+  }
+  infer_shapes(model);
+  return model;
 }
 
 Runner interpreter_runner(const Model& model, const std::vector<std::string>& extra_outputs) {

@@ -25,6 +25,10 @@ struct Runner {
   std::function<std::map<std::string, Tensor>(const NamedTensors& inputs)> run;
 };
 
+/// The model with inner values as outputs too, for engines, which need to know what they give: a value whose type
+/// cannot be inferred is left out. Throws as infer_shapes does.
+Model with_more_outputs(Model model, const std::vector<std::string>& extra);
+
 /// Makes a runner whose run() gives the named values beside the model's outputs.
 using RunnerWithOutputs = std::function<Runner(const std::vector<std::string>& extra_outputs)>;
 
