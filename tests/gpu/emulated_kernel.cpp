@@ -6,11 +6,11 @@
 
 #include <cmath>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <random>
 
 #include "gpu/step_reference.h"
+#include "support/compiled_for_host.h"
 #include "tensor/half.h"
 
 namespace pajamas::test {
@@ -32,23 +32,12 @@ float value_of_bits(std::uint16_t bits, DType dtype) {
 
 }  // namespace
 
-RunFunction compile_on_host(const std::string& text, const std::filesystem::path& stem) {
-  std::ofstream file(stem.string() + ".cpp");
-  file << text;
-  file.close();
-  const std::string command = "g++ -std=c++20 -O1 -w -fPIC -shared -fno-strict-aliasing -I" PAJAMAS_SOURCE_DIR
-                              "/tests -o " +
-                              stem.string() + ".so " + stem.string() + ".cpp > " + stem.string() + ".log 2>&1";
-  if (std::system(command.c_str()) != 0) {
-    std::ifstream log(stem.string() + ".log");
-    ADD_FAILURE() << std::string(std::istreambuf_iterator<char>(log), {}).substr(0, 2000);
-    return nullptr;
-  }
-  void* library = dlopen((stem.string() + ".so").c_str(), RTLD_NOW | RTLD_LOCAL);
+RunFunction compile_on_host(const std::string& text) {
+  void* library = compiled_for_host(text);
   return library == nullptr ? nullptr : reinterpret_cast<RunFunction>(dlsym(library, "run"));
 }
 
-void expect_sums(const cuda::Program& program, const std::function<void(std::span<std::uint16_t* const>, bool)>& run) {
+void expect_sums(const cuda::Program& program, const std::vector<cuda::ValueId>& arguments, RunFunction run) {
   const cuda::Value& y = program.value(output_of(program));
   std::mt19937 random(7);
   std::vector<std::vector<float>> values(program.buffers.size());
@@ -75,7 +64,12 @@ void expect_sums(const cuda::Program& program, const std::function<void(std::spa
       std::memcpy(begin, buffer.data(), buffer.size() * 2);
       begins.push_back(reinterpret_cast<std::uint16_t*>(begin));
     }
-    run(begins, is_late);
+    std::vector<void*> addresses;
+    for (const cuda::ValueId id : arguments) {
+      const cuda::Value& value = program.value(id);
+      addresses.push_back(begins[static_cast<std::size_t>(value.buffer)] + value.offset_elements);
+    }
+    run(addresses.data(), is_late);
     const std::uint16_t* out = begins[static_cast<std::size_t>(y.buffer)];
     double difference = 0, norm = 0;
     for (const ExpectedElement& element : expected) {

@@ -5,7 +5,6 @@
 
 #include "gpu/emulated_kernel.h"
 #include "gpu/step_cases.h"
-#include "support/temporary_folder.h"
 #include "targets/cuda/backends/tile_source.h"
 
 namespace pajamas::cuda {
@@ -98,14 +97,12 @@ std::vector<EmulatedCase> cases() {
 }
 
 TEST(TileEmulation, every_thread_together_gives_what_the_sum_gives) {
-  const test::TemporaryFolder folder;
-  int number = 0;
   for (const EmulatedCase& item : cases()) {
     SCOPED_TRACE(item.step.name + " " + item.shape);
     const Program& program = item.step.program;
     const auto shape = parse_tile_shape(item.shape);
     ASSERT_TRUE(shape);
-    const TileSource source =
+    const KernelSource source =
         make_tile_source(program, program.steps.front(), *shape, "#include \"gpu/warp_emulation.h\"\n");
     const std::string text =
         source.source + "extern \"C\" void run(void* const* a, bool is_late) {\n  lp::is_late = is_late;\n  lp::run({" +
@@ -113,16 +110,9 @@ TEST(TileEmulation, every_thread_together_gives_what_the_sum_gives) {
         "}, " + std::to_string(source.block_size) + ", " + std::to_string(shape->splits) + ", " +
         std::to_string(source.shared_bytes) +
         ", [&] { tile((const u16*)a[0], (const u16*)a[1], (const Bias*)a[2], (const u16*)a[3], (Out*)a[4]); });\n}\n";
-    const test::RunFunction run = test::compile_on_host(text, folder.path() / std::to_string(number++));
+    const test::RunFunction run = test::compile_on_host(text);
     ASSERT_NE(run, nullptr);
-    test::expect_sums(program, [&](std::span<std::uint16_t* const> begins, bool is_late) {
-      std::vector<void*> arguments;
-      for (const ValueId id : source.arguments) {
-        const Value& value = program.value(id);
-        arguments.push_back(begins[static_cast<std::size_t>(value.buffer)] + value.offset_elements);
-      }
-      run(arguments.data(), is_late);
-    });
+    test::expect_sums(program, source.arguments, run);
   }
 }
 

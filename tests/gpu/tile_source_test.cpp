@@ -81,7 +81,7 @@ TEST(TileSource, every_source_compiles) {
       TileShape unsplit = shape;
       unsplit.splits = 1;
       if (&shape != &shapes.back() && !compiled.insert(unsplit.to_string()).second) continue;
-      const TileSource source = make_tile_source(item.program, step, shape);
+      const KernelSource source = make_tile_source(item.program, step, shape);
       EXPECT_NO_THROW(compile_to_cubin(source.source, "tile", kSm)) << item.name << " " << shape.to_string();
       break;
     }

@@ -10,7 +10,6 @@
 #include "gpu/emulated_kernel.h"
 #include "gpu/step_cases.h"
 #include "pajamas/error.h"
-#include "support/temporary_folder.h"
 #include "targets/cuda/runtime/nvrtc.h"
 
 namespace pajamas::cuda {
@@ -78,7 +77,7 @@ TEST(WarpgroupSource, every_source_compiles) {
     const Step& step = item.program.steps.front();
     for (const WarpgroupShape& shape : warpgroup_shapes(item.program, step, kSm, kNumMultiprocessors)) {
       if (!compiled.insert(shape.to_string()).second) continue;
-      const WarpgroupSource source = make_warpgroup_source(item.program, step, shape, kNumMultiprocessors);
+      const KernelSource source = make_warpgroup_source(item.program, step, shape, kNumMultiprocessors);
       EXPECT_NO_THROW(compile_to_cubin(source.source, source.entry, kSm)) << shape.to_string();
     }
   }
@@ -149,36 +148,27 @@ std::string text_of(const MatrixBoxes& boxes, const std::string& address) {
 }
 
 TEST(WarpgroupEmulation, every_thread_together_gives_what_the_sum_gives) {
-  const test::TemporaryFolder folder;
-  int number = 0;
   for (const EmulatedCase& item : cases()) {
     SCOPED_TRACE(item.step.name + " " + item.shape);
     const Program& program = item.step.program;
     const auto shape = parse_warpgroup_shape(item.shape);
     ASSERT_TRUE(shape);
-    const WarpgroupSource source = make_warpgroup_source(
-        program, program.steps.front(), *shape, item.num_multiprocessors, "#include \"gpu/warpgroup_emulation.h\"\n");
+    const KernelSource source = make_warpgroup_source(program, program.steps.front(), *shape, item.num_multiprocessors,
+                                                      "#include \"gpu/warpgroup_emulation.h\"\n");
     const std::string text = source.source +
                              "extern \"C\" void run(void* const* a, bool is_late) {\n  lp::is_late = is_late;\n"
                              "  const TensorMap of_a = " +
-                             text_of(source.a, "a[0]") + ", of_b = " + text_of(source.b, "a[1]") + ";\n  lp::run({" +
-                             std::to_string(source.grid[0]) + ", 1, " + std::to_string(source.grid[2]) + "}, " +
-                             std::to_string(source.block_size) + ", " + std::to_string(shape->cluster) + ", " +
-                             std::to_string(source.shared_bytes) +
+                             text_of(source.boxes[0], "a[0]") + ", of_b = " + text_of(source.boxes[1], "a[1]") +
+                             ";\n  lp::run({" + std::to_string(source.grid[0]) + ", 1, " +
+                             std::to_string(source.grid[2]) + "}, " + std::to_string(source.block_size) + ", " +
+                             std::to_string(shape->cluster) + ", " + std::to_string(source.shared_bytes) +
                              ", [&] { warpgroup(of_a, of_b, (const Bias*)a[2], (const u16*)a[3], (u16*)a[4]); });\n}\n";
-    const test::RunFunction run = test::compile_on_host(text, folder.path() / std::to_string(number++));
+    const test::RunFunction run = test::compile_on_host(text);
     ASSERT_NE(run, nullptr);
-    test::expect_sums(program, [&](std::span<std::uint16_t* const> begins, bool is_late) {
-      std::vector<void*> arguments;
-      const auto add = [&](ValueId id) {
-        const Value& value = program.value(id);
-        arguments.push_back(begins[static_cast<std::size_t>(value.buffer)] + value.offset_elements);
-      };
-      add(source.a.value);
-      add(source.b.value);
-      for (const ValueId id : source.arguments) add(id);
-      run(arguments.data(), is_late);
-    });
+    std::vector<ValueId> arguments;
+    for (const MatrixBoxes& boxes : source.boxes) arguments.push_back(boxes.value);
+    arguments.insert(arguments.end(), source.arguments.begin(), source.arguments.end());
+    test::expect_sums(program, arguments, run);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "pajamas/error.h"
+#include "targets/cuda/backends/activation_pass.h"
 #include "targets/cuda/backends/plain_source.h"
 #include "targets/cuda/runtime/nvrtc.h"
 
@@ -65,6 +66,29 @@ TEST(CudaTargetPlain, compiles_products_of_every_type_and_activation) {
     product.epilogue.is_residual_before_activation = i % 2 == 0;
     product.epilogue.activation = {kActivations[i], 0.1F, 6.0F};
     EXPECT_FALSE(steps.compiled(product).empty()) << i;
+  }
+}
+
+TEST(CudaTargetPlain, compiles_the_pass_of_every_activation) {
+  if (!has_nvrtc()) GTEST_SKIP() << "NVRTC is not on this machine";
+  for (const ActivationKind kind : kActivations) {
+    for (const DType dtype : {DType::kFloat16, DType::kBfloat16}) {
+      Steps steps;
+      MatMulStep product;
+      product.a = steps.value(dtype, {5, 8});
+      product.b = steps.value(dtype, {8, 16});
+      product.y = steps.value(dtype, {5, 16});
+      product.epilogue.activation = {kind, 0.1F, 6.0F};
+      Value& y = steps.program.values.back();
+      if (kind == ActivationKind::kSilu) y.desc.strides[0] = 24;  // Rows with a gap.
+      Step step;
+      step.work = product;
+      const auto source = make_activation_pass(steps.program, step);
+      ASSERT_EQ(source.has_value(), kind != ActivationKind::kNone);
+      if (source) EXPECT_FALSE(compile_to_cubin(source->source, source->entry, 90).empty());
+      y.desc.strides[0] = 20;  // No whole vectors.
+      EXPECT_FALSE(make_activation_pass(steps.program, step));
+    }
   }
 }
 

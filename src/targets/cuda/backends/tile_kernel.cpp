@@ -11,10 +11,6 @@ namespace pajamas::cuda {
 
 const char* tile_device_text() {
   return R"cuda(
-typedef unsigned int u32;
-typedef unsigned short u16;
-typedef unsigned long long u64;
-
 __device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 
 template <int bytes> __device__ __forceinline__ void copy_async(u32 to, const u16* from, bool is_valid) {
@@ -45,25 +41,6 @@ __device__ __forceinline__ void multiply(float (&c)[4], const u32 (&a)[4], u32 b
 #endif
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-__device__ __forceinline__ float widen(u16 bits) {
-#if kIsBfloat
-  return __uint_as_float((u32)bits << 16);
-#else
-  float f;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
-  return f;
-#endif
-}
-__device__ __forceinline__ float widen(float value) { return value; }
-__device__ __forceinline__ u32 narrow(float low, float high) {
-  u32 both;
-#if kIsBfloat
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-#else
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-#endif
-  return both;
 }
 __device__ __forceinline__ float exponential(float v) { return __expf(v); }
 __device__ __forceinline__ void wait_for_block() { __syncthreads(); }

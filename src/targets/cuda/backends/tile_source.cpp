@@ -7,6 +7,7 @@
 
 #include "pajamas/error.h"
 #include "targets/cuda/backends/activation_source.h"
+#include "targets/cuda/backends/device_numbers.h"
 #include "targets/cuda/backends/matrix_product.h"
 #include "targets/cuda/backends/tile_kernel.h"
 
@@ -341,7 +342,8 @@ std::vector<TileShape> tile_shapes(const Program& program, const Step& step, int
   return shapes;
 }
 
-TileSource make_tile_source(const Program& program, const Step& step, const TileShape& shape, const char* device_text) {
+KernelSource make_tile_source(const Program& program, const Step& step, const TileShape& shape,
+                              const char* device_text) {
   const auto found = problem_of(program, step);
   if (!found || !fits(*found, shape)) {
     throw Error(ErrorKind::kUnsupported, "tiles of " + shape.to_string() + " do not compute this step");
@@ -398,9 +400,10 @@ TileSource make_tile_source(const Program& program, const Step& step, const Tile
   text.line(std::string("typedef float Number;\ntypedef ") + (is_bias_float ? "float" : "unsigned short") + " Bias;");
   text.line(std::string("typedef ") + (problem.out_dtype == DType::kFloat32 ? "float" : "unsigned short") + " Out;");
 
-  TileSource result;
-  result.source = text.take() + (device_text != nullptr ? device_text : tile_device_text()) + tile_kernel_text() +
-                  activation_source(epilogue.activation) + tile_kernel_entry_text();
+  KernelSource result;
+  result.source = text.take();
+  result.source += device_text != nullptr ? device_text : device_numbers_text() + std::string(tile_device_text());
+  result.source += tile_kernel_text() + activation_source(epilogue.activation) + tile_kernel_entry_text();
   result.entry = "tile";
   // The function always takes five addresses; what it does not read may be anything.
   result.arguments = {problem.a, problem.b, epilogue.bias.value_or(problem.b), epilogue.residual.value_or(problem.a),

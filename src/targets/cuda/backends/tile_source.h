@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "targets/cuda/backends/kernel_source.h"
 #include "targets/cuda/program.h"
 
 namespace pajamas::cuda {
@@ -27,23 +28,14 @@ struct TileShape {
 };
 std::optional<TileShape> parse_tile_shape(const std::string& text);
 
-struct TileSource {
-  std::string source;
-  std::string entry;
-  std::vector<ValueId> arguments;
-  std::uint32_t grid[3] = {1, 1, 1};
-  std::uint32_t block_size = 1;
-  std::uint32_t shared_bytes = 0;  ///< Dynamic.
-};
-
 /// The shapes worth timing for a step on a device of so many multiprocessors, best guess first. Empty: not a step for
 /// these kernels (other types than float16 and bfloat16, groups, transposed, channels that are no multiple of 4,
 /// batches of matrices).
 std::vector<TileShape> tile_shapes(const Program& program, const Step& step, int sm, int num_multiprocessors);
 
-/// `device_text`: in place of tile_device_text(), for tests on the host. Throws Error{kUnsupported} when the step
-/// cannot be computed by this shape.
-TileSource make_tile_source(const Program& program, const Step& step, const TileShape& shape,
-                            const char* device_text = nullptr);
+/// `device_text`: in place of device_numbers_text() and tile_device_text(), for tests on the host. Throws
+/// Error{kUnsupported} when the step cannot be computed by this shape.
+KernelSource make_tile_source(const Program& program, const Step& step, const TileShape& shape,
+                              const char* device_text = nullptr);
 
 }  // namespace pajamas::cuda

@@ -17,10 +17,6 @@ namespace pajamas::cuda {
 
 const char* warpgroup_device_text() {
   return R"cuda(
-typedef unsigned int u32;
-typedef unsigned short u16;
-typedef unsigned long long u64;
-
 struct __align__(64) TensorMap { u64 words[16]; };  // CUtensorMap
 
 __device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
@@ -54,9 +50,13 @@ __device__ __forceinline__ void load_box(u32 to, const TensorMap* map, u32 barri
 }
 // To the same place of every block of the cluster, and counted by the barrier there.
 __device__ __forceinline__ void load_box_for_all(u32 to, const TensorMap* map, u32 barrier, int x, int y) {
+#if kCluster > 1
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;"
       ::"r"(to), "l"(map), "r"(barrier), "r"(x), "r"(y), "h"((u16)((1 << kCluster) - 1)) : "memory");
+#else
+  load_box(to, map, barrier, x, y);
+#endif
 }
 __device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
@@ -80,35 +80,6 @@ __device__ __forceinline__ void give_registers() { asm volatile("setmaxnreg.dec.
 __device__ __forceinline__ void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 232;"); }
 __device__ __forceinline__ void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 __device__ __forceinline__ void start_successor() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
-__device__ __forceinline__ float widen(u16 bits) {
-#if kIsBfloat
-  return __uint_as_float((u32)bits << 16);
-#else
-  float f;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
-  return f;
-#endif
-}
-__device__ __forceinline__ float widen(float value) { return value; }
-__device__ __forceinline__ u32 narrow(float low, float high) {
-  u32 both;
-#if kIsBfloat
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-#else
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-#endif
-  return both;
-}
-__device__ __forceinline__ float power_of_two(float v) {
-  float r;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
-  return r;
-}
-__device__ __forceinline__ float reciprocal(float v) {
-  float r;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
-  return r;
-}
 #define SHARED_MEMORY(name) extern __shared__ __align__(128) unsigned char name[]
 )cuda";
 }
@@ -146,24 +117,13 @@ struct Pipe {
 };
 
 __device__ __forceinline__ void fetch_b(u32 to, const TensorMap* b, u32 barrier, int k, int column_begin, u32 rank) {
+  const int column = column_begin + (int)rank * kBShare;
 #if kIsBAlongK
-  const u32 at = to + rank * (kBShare * 128);
-  const int y = column_begin + (int)rank * kBShare;
-#if kCluster > 1
-  load_box_for_all(at, b, barrier, k, y);
-#else
-  load_box(at, b, barrier, k, y);
-#endif
+  load_box_for_all(to + rank * (kBShare * 128), b, barrier, k, column);
 #else
 #pragma unroll
   for (int panel = 0; panel < kBShare / 64; ++panel) {
-    const int x = column_begin + (int)rank * kBShare + panel * 64;
-    const u32 at = to + (rank * (kBShare / 64) + panel) * 8192;
-#if kCluster > 1
-    load_box_for_all(at, b, barrier, x, k);
-#else
-    load_box(at, b, barrier, x, k);
-#endif
+    load_box_for_all(to + (rank * (kBShare / 64) + panel) * 8192, b, barrier, column + panel * 64, k);
   }
 #endif
 }

@@ -1,64 +1,26 @@
 // The backend of warpgroup kernels: the shapes that warpgroup_source.h finds worth timing, compiled by NVRTC.
-#include <cstring>
-
-#include "targets/cuda/backends/nvrtc_kernel.h"
+#include "targets/cuda/backends/shaped_backend.h"
 #include "targets/cuda/backends/warpgroup_source.h"
 
 namespace pajamas::cuda {
 namespace {
 
-constexpr const char* kPrefix = "warpgroup:";
-
-WarpgroupSource source_of(DeviceContext& device, const Program& program, const Step& step,
-                          const WarpgroupShape& shape) {
-  return make_warpgroup_source(program, step, shape, device.info().num_multiprocessors);
-}
-
-std::unique_ptr<StepKernel> make(DeviceContext& device, const Program& program, const Step& step,
-                                 const WarpgroupShape& shape) {
-  const WarpgroupSource source = source_of(device, program, step, shape);
-  LaunchGeometry geometry;
-  std::copy(std::begin(source.grid), std::end(source.grid), geometry.grid);
-  geometry.block[0] = source.block_size;
-  geometry.shared_bytes = source.shared_bytes;
-  geometry.is_dependent_launch = 1;
-  return compile_kernel(device, program, source.arguments, kPrefix + shape.to_string(), geometry, source.source,
-                        source.entry, {source.a, source.b});
-}
-
-class WarpgroupBackend final : public Backend {
- public:
-  std::string name() const override { return "warpgroup"; }
-
-  std::vector<std::unique_ptr<StepKernel>> kernels(DeviceContext& device, const Program& program, const Step& step,
-                                                   int max_kernels, std::vector<std::string>& refusals) const override {
-    std::vector<std::unique_ptr<StepKernel>> kernels;
-    for (const WarpgroupShape& shape :
-         warpgroup_shapes(program, step, device.info().sm, device.info().num_multiprocessors)) {
-      if (static_cast<int>(kernels.size()) == max_kernels) break;
-      try {
-        kernels.push_back(make(device, program, step, shape));
-      } catch (const Error& error) {
-        refusals.push_back(kPrefix + shape.to_string() + ": " + error.what());
-      }
-    }
-    return kernels;
+struct WarpgroupKernels {
+  static constexpr const char* kName = "warpgroup";
+  static std::vector<WarpgroupShape> shapes(const DeviceInfo& device, const Program& program, const Step& step) {
+    return warpgroup_shapes(program, step, device.sm, device.num_multiprocessors);
   }
-
-  std::unique_ptr<StepKernel> restore(DeviceContext& device, const Program& program, const Step& step,
-                                      const std::string& tactic, std::span<const std::byte> state) const override {
-    const auto shape = parse_warpgroup_shape(tactic.substr(std::min(tactic.size(), std::strlen(kPrefix))));
-    if (!shape) throw Error(ErrorKind::kUnsupported, "there is no kernel " + tactic);
-    if (state.empty()) return make(device, program, step, *shape);
-    const WarpgroupSource source = source_of(device, program, step, *shape);
-    return restore_kernel(device, program, source.arguments, tactic, state, {source.a, source.b});
+  static std::optional<WarpgroupShape> parse(const std::string& text) { return parse_warpgroup_shape(text); }
+  static KernelSource source(const DeviceInfo& device, const Program& program, const Step& step,
+                             const WarpgroupShape& shape) {
+    return make_warpgroup_source(program, step, shape, device.num_multiprocessors);
   }
 };
 
 }  // namespace
 
 const Backend& warpgroup_backend() {
-  static const WarpgroupBackend backend;
+  static const ShapedBackend<WarpgroupKernels> backend;
   return backend;
 }
 

@@ -8,6 +8,7 @@
 
 #include "pajamas/error.h"
 #include "targets/cuda/backends/activation_source.h"
+#include "targets/cuda/backends/device_numbers.h"
 #include "targets/cuda/backends/matrix_product.h"
 #include "targets/cuda/backends/warpgroup_kernel.h"
 
@@ -174,8 +175,8 @@ std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step&
   return shapes;
 }
 
-WarpgroupSource make_warpgroup_source(const Program& program, const Step& step, const WarpgroupShape& shape,
-                                      int num_multiprocessors, const char* device_text) {
+KernelSource make_warpgroup_source(const Program& program, const Step& step, const WarpgroupShape& shape,
+                                   int num_multiprocessors, const char* device_text) {
   const auto product = product_of(program, step);
   if (!product || !fits(*product, shape)) {
     throw Error(ErrorKind::kUnsupported, "no warpgroup kernel " + shape.to_string() + " for this step");
@@ -212,12 +213,13 @@ WarpgroupSource make_warpgroup_source(const Program& program, const Step& step, 
   define("Bias", is_bias_float ? "float" : "unsigned short");
   define("kClusterDims", shape.cluster > 1 ? "__cluster_dims__(1, 1, kCluster)" : "");
 
-  WarpgroupSource result;
+  KernelSource result;
   result.source = constants;
   if (device_text != nullptr) {
     result.source += device_text;
   } else {
-    result.source += warpgroup_device_text() + multiply_text(shape.columns, is_bfloat, is_along_k);
+    result.source += device_numbers_text() + std::string(warpgroup_device_text()) +
+                     multiply_text(shape.columns, is_bfloat, is_along_k);
   }
   result.source +=
       "typedef float Number;\n"
@@ -226,23 +228,19 @@ WarpgroupSource make_warpgroup_source(const Program& program, const Step& step, 
       fast_activation_source(epilogue.activation) + "  return t;\n}\n" + warpgroup_kernel_text();
   result.entry = "warpgroup";
   const auto rows = static_cast<std::int32_t>(tile_rows(shape));
-  result.a = {product->a.value, is_bfloat, product->m, product->k, product->a.row_stride, rows, 64};
+  result.boxes = {{product->a.value, is_bfloat, product->m, product->k, product->a.row_stride, rows, 64}};
   if (is_along_k) {
-    result.b = {product->b.value,
-                is_bfloat,
-                product->n,
-                product->k,
-                product->b.column_stride,
-                shape.columns / shape.cluster,
-                64};
+    result.boxes.push_back({product->b.value, is_bfloat, product->n, product->k, product->b.column_stride,
+                            shape.columns / shape.cluster, 64});
   } else {
-    result.b = {product->b.value, is_bfloat, product->k, product->n, product->b.row_stride, 64, 64};
+    result.boxes.push_back({product->b.value, is_bfloat, product->k, product->n, product->b.row_stride, 64, 64});
   }
   // The function always takes three more addresses; what it does not read may be anything.
   result.arguments = {epilogue.bias.value_or(product->b.value),
                       product->residual ? product->residual->value : product->a.value, product->y.value};
   result.grid[0] = static_cast<std::uint32_t>(num_clusters);
   result.grid[2] = static_cast<std::uint32_t>(shape.cluster);
+  result.block_size = 384;
   result.shared_bytes = static_cast<std::uint32_t>(shared_bytes(shape));
   return result;
 }

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "targets/cuda/backends/matrix_boxes.h"
+#include "targets/cuda/backends/kernel_source.h"
 #include "targets/cuda/program.h"
 
 namespace pajamas::cuda {
@@ -28,24 +28,14 @@ struct WarpgroupShape {
 };
 std::optional<WarpgroupShape> parse_warpgroup_shape(const std::string& text);
 
-struct WarpgroupSource {
-  std::string source;
-  std::string entry;
-  MatrixBoxes a, b;                ///< The function's first two arguments.
-  std::vector<ValueId> arguments;  ///< The others.
-  std::uint32_t grid[3] = {1, 1, 1};
-  std::uint32_t block_size = 384;
-  std::uint32_t shared_bytes = 0;  ///< Dynamic.
-};
-
 /// The shapes worth timing for a step on a device of so many multiprocessors, best guess first. Empty: not a step for
 /// these kernels (no SM 9.0, no float16 or bfloat16 throughout, fewer than 64 rows, extents or strides that are no
 /// multiples of 8, batches of matrices, convolutions with a window).
 std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step& step, int sm, int num_multiprocessors);
 
-/// `device_text`: in place of warpgroup_device_text() and of the instruction, for tests on the host. Throws
-/// Error{kUnsupported} when the step cannot be computed by this shape.
-WarpgroupSource make_warpgroup_source(const Program& program, const Step& step, const WarpgroupShape& shape,
-                                      int num_multiprocessors, const char* device_text = nullptr);
+/// `device_text`: in place of device_numbers_text(), warpgroup_device_text() and the instruction, for tests on the
+/// host. Throws Error{kUnsupported} when the step cannot be computed by this shape.
+KernelSource make_warpgroup_source(const Program& program, const Step& step, const WarpgroupShape& shape,
+                                   int num_multiprocessors, const char* device_text = nullptr);
 
 }  // namespace pajamas::cuda
