@@ -3,13 +3,9 @@
 // cases of these operators where they are at hand; and by NVRTC where it is present, which needs no GPU.
 #include <dlfcn.h>
 #include <gmock/gmock.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <random>
 #include <sstream>
 
@@ -17,6 +13,8 @@
 #include "graph/interpreter.h"
 #include "graph/shape_inference.h"
 #include "pajamas/error.h"
+#include "support/compiled_for_host.h"
+#include "support/strided_elements.h"
 #include "targets/cuda/operators/operators.h"
 #include "tensor/half.h"
 #include "unit/targets/nvrtc_probe.h"
@@ -90,16 +88,8 @@ Job job_of(Case item) {
   return job;
 }
 
-const std::filesystem::path& scratch() {
-  static const std::filesystem::path made = [] {
-    char text[] = "/tmp/pajamas_operators_XXXXXX";
-    return std::filesystem::path(mkdtemp(text));
-  }();
-  return made;
-}
-
 /// All sources in one translation unit, each in a namespace of its own.
-void* compile(const std::vector<Job>& jobs, const std::string& stem) {
+void* compile(const std::vector<Job>& jobs) {
   std::ostringstream text;
   text << "#include \"targets/cuda/loops/host_shim.h\"\n"
           "struct any { void* p; template <typename T> operator T*() const { return static_cast<T*>(p); } };\n";
@@ -124,29 +114,7 @@ void* compile(const std::vector<Job>& jobs, const std::string& stem) {
       text << "extern \"C\" void run" << i << "_" << k << "(void* const* a) { job" << i << "::run" << k << "(a); }\n";
     }
   }
-  const std::filesystem::path path = scratch() / stem;
-  std::ofstream(path.string() + ".cpp") << text.str();
-  const std::string command = "g++ -std=c++20 -O1 -w -fPIC -shared -fno-strict-aliasing -I" PAJAMAS_SOURCE_DIR
-                              "/src -o " +
-                              path.string() + ".so " + path.string() + ".cpp > " + path.string() + ".log 2>&1";
-  if (std::system(command.c_str()) != 0) {
-    ADD_FAILURE() << "the host compiler refuses " << path << ": " << read_file(path.string() + ".log").substr(0, 3000);
-    return nullptr;
-  }
-  return dlopen((path.string() + ".so").c_str(), RTLD_NOW | RTLD_LOCAL);
-}
-
-template <typename Visit>
-void each_element(const TensorDesc& desc, const Visit& visit) {
-  for (std::int64_t flat = 0; flat < desc.extents.num_elements(); ++flat) {
-    std::int64_t rest = flat;
-    std::int64_t at = 0;
-    for (std::size_t i = desc.extents.rank(); i-- > 0;) {
-      at += rest % desc.extents[i] * desc.strides[i];
-      rest /= desc.extents[i];
-    }
-    visit(flat, at);
-  }
+  return test::compiled_for_host(text.str());
 }
 
 std::string difference(const Tensor& found, const Tensor& wanted, double tolerance) {
@@ -188,10 +156,7 @@ std::string run(const Job& job, std::size_t index, void* library) {
   }
   std::vector<std::byte*> results;
   for (const ValueId id : job.step.outputs) {
-    std::int64_t reach = 1;
-    const TensorDesc& desc = value(id).desc;
-    for (std::size_t i = 0; i < desc.extents.rank(); ++i) reach += (desc.extents[i] - 1) * desc.strides[i];
-    results.push_back(allocate(static_cast<std::size_t>(std::max<std::int64_t>(reach, 0)) * 8));
+    results.push_back(allocate(static_cast<std::size_t>(test::reach_of(value(id).desc)) * 8));
   }
   allocate(job.source.workspace_bytes);
   for (std::size_t k = 0; k < job.source.launches.size(); ++k) {
@@ -206,7 +171,7 @@ std::string run(const Job& job, std::size_t index, void* library) {
     Tensor found(desc.dtype, desc.extents);
     const std::size_t bytes = static_cast<std::size_t>(bits_of(desc.dtype)) / 8;
     std::byte* to = found.mutable_bytes().data();
-    each_element(desc, [&](std::int64_t flat, std::int64_t at) {
+    test::each_element(desc, [&](std::int64_t flat, std::int64_t at) {
       std::memcpy(to + static_cast<std::size_t>(flat) * bytes, results[i] + static_cast<std::size_t>(at) * bytes,
                   bytes);
     });
@@ -216,10 +181,10 @@ std::string run(const Job& job, std::size_t index, void* library) {
   return {};
 }
 
-void run_all(const std::vector<Case>& cases, const std::string& stem) {
+void run_all(const std::vector<Case>& cases) {
   std::vector<Job> jobs;
   for (const Case& item : cases) jobs.push_back(job_of(item));
-  void* library = compile(jobs, stem);
+  void* library = compile(jobs);
   if (library == nullptr) return;
   for (std::size_t i = 0; i < jobs.size(); ++i) EXPECT_EQ(run(jobs[i], i, library), "") << jobs[i].item.name;
   const Nvrtc nvrtc;
@@ -291,7 +256,7 @@ TEST(CudaOperators, top_k) {
   add("odd numbers, least first", odd, 1, 70, false);
   add("long", floats(DType::kFloat32, {1, 16500}, 7), 1, 100, true);
   add("long with ties", floats(DType::kFloat16, {1, 16400}, 8, 5), 1, 300, false);
-  run_all(cases, "top_k");
+  run_all(cases);
 }
 
 TEST(CudaOperators, scatter) {
@@ -320,7 +285,7 @@ TEST(CudaOperators, scatter) {
        node_of("ScatterElements", {{"axis", std::int64_t{0}}}),
        {floats(DType::kUint8, {5, 3}, 1), integers({2, 3}, {0, 1, 2, 4, 3, 0}), floats(DType::kUint8, {2, 3}, 2)},
        true});
-  run_all(cases, "scatter");
+  run_all(cases);
 }
 
 TEST(CudaOperators, roi_align) {
@@ -341,7 +306,7 @@ TEST(CudaOperators, roi_align) {
       }
     }
   }
-  run_all(cases, "roi_align");
+  run_all(cases);
 }
 
 TEST(CudaOperators, non_max_suppression) {
@@ -366,7 +331,7 @@ TEST(CudaOperators, non_max_suppression) {
       {"defaults",
        node_of("NonMaxSuppression"),
        {floats(DType::kFloat32, {1, 5, 4}, 13), floats(DType::kFloat32, {1, 1, 5}, 14), integers({1}, {5})}});
-  run_all(cases, "non_max_suppression");
+  run_all(cases);
 }
 
 TEST(CudaOperators, non_zero) {
@@ -379,7 +344,7 @@ TEST(CudaOperators, non_zero) {
                        shape.rank() == 3});
     }
   }
-  run_all(cases, "non_zero");
+  run_all(cases);
 }
 
 }  // namespace

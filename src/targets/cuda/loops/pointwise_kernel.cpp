@@ -1,5 +1,6 @@
 // Kernels of regions without reductions, and what both kinds of kernel share.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <set>
@@ -222,10 +223,12 @@ std::string whole_source(const Region& region, const KernelRequest& request, con
         default:
           throw Error(ErrorKind::kUnsupported, std::string("a table of ") + to_string(values.dtype()) + " in a loop");
       }
-      // Numbers without digits must be constant expressions here.
-      if (text.find("_nan()") != std::string::npos) text = "__builtin_nanf(\"\")";
-      if (text.find("_infinity()") != std::string::npos) {
-        text = text.find('-') == std::string::npos ? "__builtin_huge_valf()" : "-__builtin_huge_valf()";
+      // Numbers without digits must be constant expressions, which NVRTC has no name for.
+      if (values.dtype() == DType::kFloat32 && !std::isfinite(raw(float{}))) {
+        text = "__builtin_bit_cast(float, " + std::to_string(raw(std::uint32_t{})) + "u)";
+      }
+      if (values.dtype() == DType::kFloat64 && !std::isfinite(raw(double{}))) {
+        text = "__builtin_bit_cast(double, " + std::to_string(raw(std::uint64_t{})) + "ull)";
       }
       source += (k == 0 ? "" : ", ") + text;
     }
