@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 
 #include "pajamas/error.h"
+#include "support/thrown_by.h"
 #include "targets/cuda/runtime/device_context.h"
 #include "targets/registry.h"
 
 namespace pajamas {
 namespace {
 
+using test::thrown_by;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -21,21 +23,11 @@ bool has_gpu() {
   }
 }
 
-template <typename Work>
-Error error_of(const Work& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error;
-  }
-  return Error(ErrorKind::kInternal, "nothing was thrown");
-}
-
 TEST(CudaTarget, refuses_a_build_without_a_gpu_and_says_what_to_do) {
   if (has_gpu()) GTEST_SKIP() << "there is a GPU";
   BuildPlan plan;
   plan.target = "cuda";
-  const Error error = error_of([&] { find_target("cuda").resolve(plan); });
+  const Error error = thrown_by([&] { find_target("cuda").resolve(plan); });
   EXPECT_EQ(error.kind(), ErrorKind::kDeviceMissing);
   EXPECT_THAT(error.message(), HasSubstr("built on the GPU that it will run on"));
   EXPECT_THAT(error.message(), HasSubstr("NVIDIA"));
@@ -52,7 +44,7 @@ TEST(CudaTarget, refuses_a_load_without_a_gpu_before_it_opens_a_file) {
     is_opened = true;
     return nullptr;
   };
-  const Error error = error_of([&] { find_target("cuda").load(request); });
+  const Error error = thrown_by([&] { find_target("cuda").load(request); });
   EXPECT_EQ(error.kind(), ErrorKind::kDeviceMissing);
   EXPECT_THAT(error.remedy(), Not(testing::IsEmpty()));
   EXPECT_FALSE(is_opened);
@@ -62,14 +54,14 @@ TEST(CudaTarget, refuses_to_be_exact_where_it_was_built_in_less) {
   LoadRequest request;
   request.plan.precision = Precision::kFp16;
   request.options.is_exact_fp32 = true;
-  EXPECT_EQ(error_of([&] { find_target("cuda").load(request); }).kind(), ErrorKind::kUnsupported);
+  EXPECT_EQ(thrown_by([&] { find_target("cuda").load(request); }).kind(), ErrorKind::kUnsupported);
 }
 
 TEST(CudaTarget, refuses_a_bundle_without_an_engine_file) {
   LoadRequest request;
   request.part = "image";
   request.files = {{"image.timing.json", "record"}};
-  const Error error = error_of([&] { find_target("cuda").load(request); });
+  const Error error = thrown_by([&] { find_target("cuda").load(request); });
   EXPECT_EQ(error.kind(), ErrorKind::kBadInput);
   EXPECT_THAT(error.message(), HasSubstr("image"));
 }

@@ -12,12 +12,14 @@
 
 #include "base/files.h"
 #include "pajamas/error.h"
+#include "support/thrown_by.h"
 #include "targets/openvino/cpu_features.h"
 #include "targets/registry.h"
 
 namespace pajamas {
 namespace {
 
+using test::thrown_by;
 using ::testing::HasSubstr;
 
 class OpenvinoTargetTest : public ::testing::Test {
@@ -103,17 +105,6 @@ std::vector<float> run_dense(Session& session, const std::vector<float>& x) {
   return {values.begin(), values.end()};
 }
 
-template <typename Call>
-Error error_of(Call&& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error was thrown";
-  return Error(ErrorKind::kInternal, "none");
-}
-
 TEST_F(OpenvinoTargetTest, ComputesEveryBatchOfADynamicModel) {
   const CompiledPart part = compile(dense_model());
   ASSERT_EQ(part.inputs.size(), 1U);
@@ -142,7 +133,7 @@ TEST_F(OpenvinoTargetTest, FixedAndBoundedShapesAreKept) {
   set(3);
   session->run();
   EXPECT_EQ(session->output(0).shape, (Shape{3, 3}));
-  Error error = error_of([&] { set(2); });
+  Error error = thrown_by([&] { set(2); });
   EXPECT_EQ(error.kind(), ErrorKind::kBadInput);
   EXPECT_THAT(error.what(), HasSubstr("[2, 2]"));
   EXPECT_THAT(error.what(), HasSubstr("[3, 2]"));
@@ -155,7 +146,7 @@ TEST_F(OpenvinoTargetTest, FixedAndBoundedShapesAreKept) {
     session->run();
     EXPECT_EQ(session->output(0).shape, (Shape{batch, 3}));
   }
-  error = error_of([&] { set(5); });
+  error = thrown_by([&] { set(5); });
   EXPECT_THAT(error.what(), HasSubstr("1..4"));
 }
 
@@ -176,22 +167,22 @@ TEST_F(OpenvinoTargetTest, WrongInputsAreNamed) {
   const auto session = load(compile(dense_model()))->new_session();
   const float x[4] = {1, 2, 3, 4};
   const auto* data = reinterpret_cast<const std::byte*>(x);
-  EXPECT_THAT(error_of([&] { session->run(); }).what(), HasSubstr("input 'x'"));
-  EXPECT_THAT(error_of([&] { static_cast<void>(session->output(0)); }).what(), HasSubstr("nothing has been run"));
-  EXPECT_THAT(error_of([&] {
+  EXPECT_THAT(thrown_by([&] { session->run(); }).what(), HasSubstr("input 'x'"));
+  EXPECT_THAT(thrown_by([&] { static_cast<void>(session->output(0)); }).what(), HasSubstr("nothing has been run"));
+  EXPECT_THAT(thrown_by([&] {
                 session->set_input(1, {DType::kFloat32, Shape{1, 2}, data});
               }).what(),
               HasSubstr("no input 1"));
-  EXPECT_THAT(error_of([&] {
+  EXPECT_THAT(thrown_by([&] {
                 session->set_input(0, {DType::kInt32, Shape{1, 2}, data});
               }).what(),
               HasSubstr("of type int32 but the model takes float32"));
-  EXPECT_THAT(error_of([&] {
+  EXPECT_THAT(thrown_by([&] {
                 session->set_input(0, {DType::kFloat32, Shape{1, 4}, data});
               }).what(),
               HasSubstr("[batch, 2]"));
-  EXPECT_THAT(error_of([&] { session->set_input(0, {DType::kFloat32, Shape{4}, data}); }).what(), HasSubstr("[4]"));
-  EXPECT_THAT(error_of([&] {
+  EXPECT_THAT(thrown_by([&] { session->set_input(0, {DType::kFloat32, Shape{4}, data}); }).what(), HasSubstr("[4]"));
+  EXPECT_THAT(thrown_by([&] {
                 session->set_input(0, {DType::kFloat32, Shape{1, 2}, nullptr});
               }).what(),
               HasSubstr("no data"));
@@ -215,7 +206,7 @@ TEST_F(OpenvinoTargetTest, InputsMustAgreeOnNamedExtents) {
   const auto* data = reinterpret_cast<const std::byte*>(values.data());
   session->set_input(0, {DType::kFloat32, Shape{2, 3}, data});
   session->set_input(1, {DType::kFloat32, Shape{2, 1}, data});
-  const Error error = error_of([&] { session->run(); });
+  const Error error = thrown_by([&] { session->run(); });
   EXPECT_EQ(error.kind(), ErrorKind::kBadInput);
   EXPECT_THAT(error.what(), HasSubstr("disagree on 'width'"));
   session->set_input(1, {DType::kFloat32, Shape{2, 3}, data});
@@ -299,15 +290,15 @@ TEST_F(OpenvinoTargetTest, MissingOrDamagedBundlesAreRefused) {
   is_cache_intact_ = false;
   CompiledPart without = part;
   std::erase_if(without.files, [](const CompiledFile& file) { return file.role == "engine"; });
-  EXPECT_THAT(error_of([&] { load(without); }).what(), HasSubstr("no engine file for part 'model'"));
+  EXPECT_THAT(thrown_by([&] { load(without); }).what(), HasSubstr("no engine file for part 'model'"));
   CompiledPart damaged = part;
   damaged.facts.erase("inputs");
-  EXPECT_EQ(error_of([&] { load(damaged); }).kind(), ErrorKind::kBadInput);
+  EXPECT_EQ(thrown_by([&] { load(damaged); }).kind(), ErrorKind::kBadInput);
   damaged = part;
   damaged.facts["outputs"][0]["name"] = "other";
-  EXPECT_THAT(error_of([&] { load(damaged); }).what(), HasSubstr("'other'"));
+  EXPECT_THAT(thrown_by([&] { load(damaged); }).what(), HasSubstr("'other'"));
   std::filesystem::remove(file_of(part, "engine"));
-  EXPECT_EQ(error_of([&] { load(part); }).kind(), ErrorKind::kBadInput);
+  EXPECT_EQ(thrown_by([&] { load(part); }).kind(), ErrorKind::kBadInput);
 }
 
 TEST_F(OpenvinoTargetTest, ThreadsAndExactnessAreHonoured) {
@@ -321,7 +312,7 @@ TEST_F(OpenvinoTargetTest, ThreadsAndExactnessAreHonoured) {
   EXPECT_EQ(exact->describe().at("precision"), "fp32");
   EXPECT_EQ(exact->describe().at("loaded_from"), "engine");
   options.num_threads = -1;
-  EXPECT_EQ(error_of([&] { load(part, options); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(thrown_by([&] { load(part, options); }).kind(), ErrorKind::kUsage);
   const char* automatic = openvino::cpu_features().is_bf16_native() ? "bf16" : "fp32";
   EXPECT_EQ(load(part)->describe().at("precision"), automatic);
 }
@@ -335,13 +326,13 @@ TEST_F(OpenvinoTargetTest, PrecisionsWithoutInstructionsAreRefused) {
 
 TEST_F(OpenvinoTargetTest, PlansForOtherTargetsAreRefused) {
   plan_.gpu_sms = {"sm86"};
-  EXPECT_EQ(error_of([&] { target_.resolve(plan_); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(thrown_by([&] { target_.resolve(plan_); }).kind(), ErrorKind::kUsage);
   plan_.gpu_sms.clear();
   EXPECT_EQ(target_.resolve(plan_).precision, Precision::kFp32);
   plan_.precision = Precision::kAuto;
   EXPECT_EQ(target_.resolve(plan_).precision, Precision::kAuto);
   plan_.keep_fp32_ops = {"Softmax"};
-  EXPECT_EQ(error_of([&] { target_.resolve(plan_); }).kind(), ErrorKind::kUnsupported);
+  EXPECT_EQ(thrown_by([&] { target_.resolve(plan_); }).kind(), ErrorKind::kUnsupported);
 }
 
 TEST_F(OpenvinoTargetTest, RefusesOperatorsByNameAndReason) {
@@ -518,7 +509,7 @@ TEST_F(OpenvinoTargetTest, NoBlobIsKeptThatComputesSomethingElse) {
 TEST_F(OpenvinoTargetTest, WhatOpenvinoRefusesNamesTheNode) {
   Model model = dense_model();
   model.graph.set_initializer("w", Tensor::of<float>(Shape{3, 3}, {1, 2, 3, 4, 5, 6, 7, 8, 9}));
-  const Error error = error_of([&] { compile(model); });
+  const Error error = thrown_by([&] { compile(model); });
   EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
   EXPECT_THAT(error.where(), HasSubstr("Gemm node 'dense'")) << error.what();
   EXPECT_THAT(error.what(), ::testing::Not(HasSubstr("Exception from")));

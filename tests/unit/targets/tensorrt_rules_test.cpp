@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "support/thrown_by.h"
 #include "targets/registry.h"
 #include "targets/shape_profiles.h"
 #include "targets/tensorrt/messages.h"
@@ -14,6 +15,7 @@
 namespace pajamas::tensorrt {
 namespace {
 
+using test::thrown_by;
 using testing::conv_model;
 using ::testing::ElementsAre;
 using testing::fixed;
@@ -25,23 +27,12 @@ using testing::node;
 using ::testing::SizeIs;
 using testing::value;
 
-template <typename Call>
-Error error_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::kInternal, "no error");
-}
-
 TEST(TensorRtSm, Names) {
   for (const char* text : {"sm86", "sm_86", "SM86", "86", "8.6", "compute_86"}) EXPECT_EQ(parse_sm(text), 86) << text;
   EXPECT_EQ(parse_sm("12.0"), 120);
   EXPECT_EQ(parse_sm("sm121"), 121);
   for (const char* text : {"", "sm", "rtx4090", "8.", ".6", "8.66", "1.2.0", "sm8", "-86", "8600", "0.9", "86 "}) {
-    EXPECT_EQ(error_of([&] { parse_sm(text); }).kind(), ErrorKind::kUsage) << text;
+    EXPECT_EQ(thrown_by([&] { parse_sm(text); }).kind(), ErrorKind::kUsage) << text;
   }
   EXPECT_THAT(parse_rtx_sms(std::vector<std::string>{"89", "sm86", "8.9"}), ElementsAre(86, 89));
   EXPECT_THAT(parse_rtx_sms(std::vector<std::string>{"all"}), ElementsAre(75, 80, 86, 89, 120, 121));
@@ -49,13 +40,13 @@ TEST(TensorRtSm, Names) {
 
 TEST(TensorRtSm, DataCentreGpusAreSentElsewhere) {
   for (const char* text : {"sm90", "10.0", "sm103"}) {
-    const Error error = error_of([&] { parse_rtx_sms(std::vector<std::string>{text}); });
+    const Error error = thrown_by([&] { parse_rtx_sms(std::vector<std::string>{text}); });
     EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
     EXPECT_THAT(error.message(), HasSubstr("no target"));
     EXPECT_THAT(error.remedy(), HasSubstr("--target cuda"));
     EXPECT_THAT(error.remedy(), HasSubstr("TensorRT 11"));
   }
-  EXPECT_THAT(error_of([] { parse_rtx_sms(std::vector<std::string>{"87"}); }).remedy(), HasSubstr("sm86"));
+  EXPECT_THAT(thrown_by([] { parse_rtx_sms(std::vector<std::string>{"87"}); }).remedy(), HasSubstr("sm86"));
 }
 
 TEST(TensorRtPlan, Resolve) {
@@ -66,7 +57,7 @@ TEST(TensorRtPlan, Resolve) {
   EXPECT_THAT(target.resolve(plan).gpu_sms, ElementsAre("sm86", "sm89", "sm120"));
   plan.gpu_sms = {"7.5"};
   plan.precision = Precision::kBf16;
-  EXPECT_EQ(error_of([&] { target.resolve(plan); }).kind(), ErrorKind::kUnsupported);
+  EXPECT_EQ(thrown_by([&] { target.resolve(plan); }).kind(), ErrorKind::kUnsupported);
   plan.precision = Precision::kFp32;
   EXPECT_THAT(target.resolve(plan).gpu_sms, ElementsAre("sm75"));
   EXPECT_EQ(target.graph_precision(plan), Precision::kFp32);
@@ -169,14 +160,14 @@ TEST(TensorRtProfiles, DefaultsAndNames) {
   EXPECT_THAT(resolve_profiles(conv_model(DType::kFloat16), {}), IsEmpty());
   // An open height cannot be guessed.
   (*model.graph.inputs[0].type->shape)[2] = Dimension::named("height");
-  const Error error = error_of([&] { resolve_profiles(model, {}); });
+  const Error error = thrown_by([&] { resolve_profiles(model, {}); });
   EXPECT_EQ(error.kind(), ErrorKind::kUsage);
   EXPECT_THAT(error.message(), HasSubstr("axis 2"));
   EXPECT_THAT(error.remedy(), HasSubstr("--shapes x:MIN,OPT,MAX"));
   // One name, two ranges.
   Model two = conv_model(DType::kFloat16, 0);
   two.graph.inputs.push_back(value("z", DType::kFloat16, {Dimension::named("batch")}));
-  EXPECT_THAT(error_of([&] {
+  EXPECT_THAT(thrown_by([&] {
                 resolve_profiles(two, {{"x", {1, 3, 16, 16}, {1, 3, 16, 16}, {4, 3, 16, 16}}, {"z", {1}, {1}, {8}}});
               }).message(),
               HasSubstr("'batch'"));
@@ -286,22 +277,22 @@ TEST(TensorRtTrtexec, Shapes) {
   EXPECT_EQ(only_shapes.plan.profiles[0].max, Shape({4, 2}));
   for (const char* text : {"--shapes=a", "--shapes=:1", "--shapes=a:1xx2", "--shapes=a:-1", "--shapes=a:1,a:2",
                            "--shapes=a:99999999999999999999", "--shapes="}) {
-    EXPECT_EQ(error_of([&] { trtexec({"--onnx=m", text}); }).kind(), ErrorKind::kUsage) << text;
+    EXPECT_EQ(thrown_by([&] { trtexec({"--onnx=m", text}); }).kind(), ErrorKind::kUsage) << text;
   }
 }
 
 TEST(TensorRtTrtexec, NothingIsIgnoredInSilence) {
-  EXPECT_EQ(error_of([] { trtexec({"--onnx=m", "--noSuchOption"}); }).kind(), ErrorKind::kUsage);
-  EXPECT_EQ(error_of([] { trtexec({"--onnx=m", "m.onnx"}); }).kind(), ErrorKind::kUsage);
-  EXPECT_EQ(error_of([] { trtexec({}); }).kind(), ErrorKind::kUsage);
-  EXPECT_EQ(error_of([] { trtexec({"--onnx=m", "--loadEngine=e"}); }).kind(), ErrorKind::kUsage);
-  EXPECT_EQ(error_of([] { trtexec({"--loadEngine=e", "--saveEngine=f"}); }).kind(), ErrorKind::kUsage);
-  EXPECT_EQ(error_of([] { trtexec({"--onnx=m", "--fp16", "--bf16"}); }).kind(), ErrorKind::kUsage);
-  EXPECT_EQ(error_of([] { trtexec({"--onnx=m", "--fp16=1"}); }).kind(), ErrorKind::kUsage);
-  EXPECT_EQ(error_of([] { trtexec({"--onnx=m", "--iterations=0"}); }).kind(), ErrorKind::kUsage);
-  EXPECT_EQ(error_of([] { trtexec({"--onnx=m", "--duration=soon"}); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(thrown_by([] { trtexec({"--onnx=m", "--noSuchOption"}); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(thrown_by([] { trtexec({"--onnx=m", "m.onnx"}); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(thrown_by([] { trtexec({}); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(thrown_by([] { trtexec({"--onnx=m", "--loadEngine=e"}); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(thrown_by([] { trtexec({"--loadEngine=e", "--saveEngine=f"}); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(thrown_by([] { trtexec({"--onnx=m", "--fp16", "--bf16"}); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(thrown_by([] { trtexec({"--onnx=m", "--fp16=1"}); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(thrown_by([] { trtexec({"--onnx=m", "--iterations=0"}); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(thrown_by([] { trtexec({"--onnx=m", "--duration=soon"}); }).kind(), ErrorKind::kUsage);
   for (const char* option : {"--best", "--useDLACore=0", "--calib=c", "--layerPrecisions=a:fp16", "--refit"}) {
-    const Error error = error_of([&] { trtexec({"--onnx=m", option}); });
+    const Error error = thrown_by([&] { trtexec({"--onnx=m", option}); });
     EXPECT_EQ(error.kind(), ErrorKind::kUnsupported) << option;
     EXPECT_FALSE(error.message().empty());
   }

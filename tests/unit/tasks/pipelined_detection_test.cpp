@@ -1,6 +1,7 @@
 // Tests of detection through an engine's own pipeline, by a pipeline on the host: the same results as over the host's
 // way to the last bit, runs that overlap, files of every kind, faults in the middle, and what does not fit.
 #include "tasks/pipelined_detection.h"
+#include "support/thrown_by.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -21,6 +22,7 @@ namespace {
 using test::HostPipelineState;
 using test::known;
 using test::tensor_info;
+using test::thrown_by;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -174,17 +176,6 @@ TEST(PipelinedDetection, GivesTheNextPicturesWhileARunIsUnderWay) {
   EXPECT_TRUE(runner.detect_encoded({}).empty());
 }
 
-template <typename Function>
-Error error_of(const Function& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error";
-  return {ErrorKind::kInternal, "none"};
-}
-
 TEST(PipelinedDetection, NamesTheDamagedPictureAndGoesOn) {
   const Fixture fixture;
   std::vector<std::vector<std::byte>> files;
@@ -194,14 +185,14 @@ TEST(PipelinedDetection, NamesTheDamagedPictureAndGoesOn) {
   auto runner = fixture.runner();
   const std::vector<std::byte> whole = files[2];
   const auto expect_same_error = [&](const char* text) {
-    const Error actual = error_of([&] { runner.detect_encoded(spans(files)); });
+    const Error actual = thrown_by([&] { runner.detect_encoded(spans(files)); });
     EXPECT_EQ(actual.kind(), ErrorKind::kBadInput);
-    EXPECT_STREQ(actual.what(), error_of([&] { on_host.detect_encoded(spans(files)); }).what());
+    EXPECT_STREQ(actual.what(), thrown_by([&] { on_host.detect_encoded(spans(files)); }).what());
     EXPECT_THAT(actual.what(), HasSubstr("picture 3 of 4"));
     EXPECT_THAT(actual.what(), HasSubstr(text));
     const std::vector<std::span<const std::byte>> damaged{files[2]};
-    const Error alone = error_of([&] { runner.detect_encoded(damaged); });
-    EXPECT_STREQ(alone.what(), error_of([&] { on_host.detect_encoded(damaged); }).what());
+    const Error alone = thrown_by([&] { runner.detect_encoded(damaged); });
+    EXPECT_STREQ(alone.what(), thrown_by([&] { on_host.detect_encoded(damaged); }).what());
   };
   files[2].resize(whole.size() / 2);
   expect_same_error("damaged");
@@ -218,7 +209,7 @@ TEST(PipelinedDetection, GoesOnAfterTheDeviceFailed) {
   const std::vector<Image> images(3, random_picture(30, 20, 1));
   auto runner = fixture.runner();
   fixture.state->num_failing_starts = 1;
-  EXPECT_THAT(error_of([&] { runner.detect(images); }).what(), HasSubstr("fell over"));
+  EXPECT_THAT(thrown_by([&] { runner.detect(images); }).what(), HasSubstr("fell over"));
   expect_equal(runner.detect(images), fixture.runner({}, DetectionPath::kHost).detect(images));
 }
 
@@ -231,7 +222,7 @@ TEST(PipelinedDetection, LetsTheHostSayWhatIsWrongWithTheScores) {
   });
   const std::vector<Image> images{random_picture(30, 20, 1), random_picture(31, 20, 2), random_picture(32, 20, 3)};
   auto runner = fixture.runner();
-  const Error error = error_of([&] { runner.detect(images); });
+  const Error error = thrown_by([&] { runner.detect(images); });
   EXPECT_EQ(error.kind(), ErrorKind::kBadInput);
   EXPECT_THAT(error.what(), HasSubstr("1 scores that are not a number in output 'out'"));
   EXPECT_THAT(error.what(), HasSubstr("picture 1 of 3"));
@@ -245,7 +236,7 @@ TEST(PipelinedDetection, RefusesEmptyAndUnfitPicturesAsTheHostDoes) {
     const std::vector<Image> images{random_picture(4, 4, 1), image};
     auto runner = fixture.runner();
     auto on_host = fixture.runner({}, DetectionPath::kHost);
-    EXPECT_STREQ(error_of([&] { runner.detect(images); }).what(), error_of([&] { on_host.detect(images); }).what());
+    EXPECT_STREQ(thrown_by([&] { runner.detect(images); }).what(), thrown_by([&] { on_host.detect(images); }).what());
   }
 }
 

@@ -15,6 +15,7 @@
 #include "base/files.h"
 #include "pajamas/error.h"
 #include "support/temporary_folder.h"
+#include "support/thrown_by.h"
 #include "tasks/speech/normal_noise.h"
 #include "tasks/speech/phoneme_ids.h"
 #include "tasks/speech/phonemizer.h"
@@ -26,6 +27,7 @@
 namespace pajamas {
 namespace {
 
+using test::thrown_by;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -42,17 +44,6 @@ std::string cut(const std::string& text) {
     }
   }
   return result;
-}
-
-template <typename Function>
-Error error_of(const Function& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error";
-  return Error(ErrorKind::kInternal, "none");
 }
 
 TEST(SpeechText, SignsBeforeABlankEndClausesAndSentences) {
@@ -83,7 +74,7 @@ TEST(SpeechText, WhatCannotBeSpokenIsNoSentence) {
             "Yes;|or no;|5\xE2\x80\x93"
             "6 times");
   EXPECT_EQ(cut("say [[h@]] now"), "say [ [h@]] now");
-  const Error error = error_of([] { split_speech("abc\xFFxyz"); });
+  const Error error = thrown_by([] { split_speech("abc\xFFxyz"); });
   EXPECT_EQ(error.kind(), ErrorKind::kBadInput);
   EXPECT_THAT(error.what(), HasSubstr("byte 3"));
 }
@@ -161,7 +152,7 @@ TEST(PhonemeIds, PadsStandBetween) {
   EXPECT_THAT(ids.ids_of(U"XYZ"), IsEmpty());
   SpeechFacts broken = small_voice();
   broken.phoneme_ids.erase("^");
-  EXPECT_EQ(error_of([&] { PhonemeIds{broken}; }).kind(), ErrorKind::kBadInput);
+  EXPECT_EQ(thrown_by([&] { PhonemeIds{broken}; }).kind(), ErrorKind::kBadInput);
 }
 
 TEST(PhonemeIds, SignsFollowTheirClauses) {
@@ -372,7 +363,7 @@ TEST(VoiceSession, SilenceStaysAndBrokenSamplesAreErrors) {
   FakeVoice quiet(1e-9F);
   EXPECT_THAT(quiet.session().speak(ids, {}), testing::AllOf(testing::SizeIs(24), testing::Each(0.0F)));
   FakeVoice broken(NAN);
-  EXPECT_EQ(error_of([&] { broken.session().speak(ids, {}); }).kind(), ErrorKind::kInternal);
+  EXPECT_EQ(thrown_by([&] { broken.session().speak(ids, {}); }).kind(), ErrorKind::kInternal);
 }
 
 /// A program of a few lines in place of espeak-ng.
@@ -401,20 +392,20 @@ done)");
 
 TEST(Phonemizer, FaultsAreNamed) {
   const test::TemporaryFolder folder;
-  const Error missing = error_of([] { Phonemizer("en-us", "/nowhere/espeak-ng"); });
+  const Error missing = thrown_by([] { Phonemizer("en-us", "/nowhere/espeak-ng"); });
   EXPECT_EQ(missing.kind(), ErrorKind::kDeviceMissing);
   EXPECT_THAT(missing.what(), HasSubstr("apt install espeak-ng"));
   const std::string ends_at_once = script(folder, "exit 1");
-  EXPECT_EQ(error_of([&] { Phonemizer("xx", ends_at_once); }).kind(), ErrorKind::kDeviceMissing);
-  EXPECT_EQ(error_of([&] { Phonemizer("--help", ends_at_once); }).kind(), ErrorKind::kBadInput);
+  EXPECT_EQ(thrown_by([&] { Phonemizer("xx", ends_at_once); }).kind(), ErrorKind::kDeviceMissing);
+  EXPECT_EQ(thrown_by([&] { Phonemizer("--help", ends_at_once); }).kind(), ErrorKind::kBadInput);
   // Answers the marks and half a clause, then ends.
   const std::string dies =
       script(folder, "for s in a a b b; do read -r x; echo $s; done; read -r x; echo x; echo oh dear >&2; exit 3");
   Phonemizer phonemizer("en-us", dies);
-  const Error dead = error_of([&] { phonemizer.phonemes_of("one"); });
+  const Error dead = thrown_by([&] { phonemizer.phonemes_of("one"); });
   EXPECT_EQ(dead.kind(), ErrorKind::kInternal);
   EXPECT_THAT(dead.what(), HasSubstr("oh dear"));
-  EXPECT_EQ(error_of([&] { phonemizer.phonemes_of("two"); }).kind(), ErrorKind::kInternal) << "and stays so";
+  EXPECT_EQ(thrown_by([&] { phonemizer.phonemes_of("two"); }).kind(), ErrorKind::kInternal) << "and stays so";
 }
 
 TEST(Phonemizer, RealProgramSpeaksEnglish) {
@@ -428,7 +419,7 @@ TEST(Phonemizer, RealProgramSpeaksEnglish) {
   EXPECT_GT(first.size(), 30U);
   EXPECT_GT(second.size(), 30U);
   EXPECT_EQ(phonemizer.phonemes_of("7361529"), first);
-  EXPECT_EQ(error_of([] { Phonemizer("qqq", "espeak-ng"); }).kind(), ErrorKind::kDeviceMissing);
+  EXPECT_EQ(thrown_by([] { Phonemizer("qqq", "espeak-ng"); }).kind(), ErrorKind::kDeviceMissing);
 }
 
 }  // namespace

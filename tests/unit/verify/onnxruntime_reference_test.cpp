@@ -1,6 +1,7 @@
 // Tests of verify/onnxruntime_*.h: the library is found or refused by name, models run, and every failure names its
 // cause. Expected values are worked out by hand.
 #include "verify/onnxruntime_reference.h"
+#include "support/thrown_by.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,6 +18,7 @@
 namespace pajamas {
 namespace {
 
+using test::thrown_by;
 namespace fs = std::filesystem;
 using testing::as_bytes;
 using ::testing::ElementsAre;
@@ -35,17 +37,6 @@ OnnxBuilder add_relu() {
 OnnxRuntimeSession session_of(const OnnxBuilder& model, const OnnxRuntimeOptions& options = {}) {
   const std::string bytes = model.bytes();
   return {as_bytes(bytes), {}, options};
-}
-
-template <typename Function>
-Error error_of(Function&& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {ErrorKind::kInternal, "nothing was thrown"};
 }
 
 class Folder {
@@ -136,15 +127,15 @@ TEST(OnnxRuntime, ServesThreadsAtOnce) {
 TEST(OnnxRuntime, RefusesWrongInputsByName) {
   const auto session = session_of(add_relu());
   const auto x = Tensor::of<float>({1, 3}, {0, 0, 0});
-  EXPECT_THAT(error_of([&] { session.run({{"z", x}}); }).what(), HasSubstr("no input 'z'"));
-  EXPECT_THAT(error_of([&] { session.run({{"x", x}, {"x", x}}); }).what(), HasSubstr("given twice"));
-  EXPECT_THAT(error_of([&] { session.run(std::vector<std::pair<std::string, Tensor>>{}); }).what(),
+  EXPECT_THAT(thrown_by([&] { session.run({{"z", x}}); }).what(), HasSubstr("no input 'z'"));
+  EXPECT_THAT(thrown_by([&] { session.run({{"x", x}, {"x", x}}); }).what(), HasSubstr("given twice"));
+  EXPECT_THAT(thrown_by([&] { session.run(std::vector<std::pair<std::string, Tensor>>{}); }).what(),
               HasSubstr("'x' is not given"));
-  EXPECT_THAT(error_of([&] {
+  EXPECT_THAT(thrown_by([&] {
                 session.run({{"x", Tensor::of<std::int64_t>({1, 3}, {0, 0, 0})}});
               }).what(),
               HasSubstr("takes float32, not int64"));
-  EXPECT_THAT(error_of([&] { session.run({{"x", Tensor::of<float>({1, 2}, {0, 0})}}); }).what(), HasSubstr("x"));
+  EXPECT_THAT(thrown_by([&] { session.run({{"x", Tensor::of<float>({1, 2}, {0, 0})}}); }).what(), HasSubstr("x"));
 }
 
 TEST(OnnxRuntime, NamesTheNodeThatFails) {
@@ -152,7 +143,7 @@ TEST(OnnxRuntime, NamesTheNodeThatFails) {
   model.input("x", {"n"}).input("shape", {1}, onnx::TensorProto::INT64).output("y", {"m"});
   model.node("Reshape", {"x", "shape"}, {"y"}, "/head/Reshape");
   const auto session = session_of(model);
-  const auto error = error_of([&] {
+  const auto error = thrown_by([&] {
     session.run({{"x", Tensor::of<float>({3}, {1, 2, 3})}, {"shape", Tensor::of<std::int64_t>({1}, {7})}});
   });
   EXPECT_EQ(error.kind(), ErrorKind::kBadInput);
@@ -163,17 +154,17 @@ TEST(OnnxRuntime, RefusesUnknownOperatorsAndDamagedModels) {
   OnnxBuilder unknown;
   unknown.input("x", {1}).output("y", {1});
   unknown.node("Frobnicate", {"x"}, {"y"}, "odd");
-  const auto error = error_of([&] { session_of(unknown); });
+  const auto error = thrown_by([&] { session_of(unknown); });
   EXPECT_EQ(error.kind(), ErrorKind::kUnsupported);
   EXPECT_THAT(error.what(), HasSubstr("Frobnicate"));
 
   const std::string garbage(100, '\x7f');
-  EXPECT_EQ(error_of([&] { OnnxRuntimeSession(as_bytes(garbage), {}); }).kind(), ErrorKind::kBadInput);
+  EXPECT_EQ(thrown_by([&] { OnnxRuntimeSession(as_bytes(garbage), {}); }).kind(), ErrorKind::kBadInput);
   const std::string whole = add_relu().bytes();
   const std::string truncated = whole.substr(0, whole.size() / 2);
-  EXPECT_EQ(error_of([&] { OnnxRuntimeSession(as_bytes(truncated), {}); }).kind(), ErrorKind::kBadInput);
-  EXPECT_EQ(error_of([&] { OnnxRuntimeSession(std::span<const std::byte>{}, {}); }).kind(), ErrorKind::kBadInput);
-  EXPECT_THAT(error_of([&] { session_of(add_relu(), {.extra_outputs = {"nowhere"}}); }).what(), HasSubstr("nowhere"));
+  EXPECT_EQ(thrown_by([&] { OnnxRuntimeSession(as_bytes(truncated), {}); }).kind(), ErrorKind::kBadInput);
+  EXPECT_EQ(thrown_by([&] { OnnxRuntimeSession(std::span<const std::byte>{}, {}); }).kind(), ErrorKind::kBadInput);
+  EXPECT_THAT(thrown_by([&] { session_of(add_relu(), {.extra_outputs = {"nowhere"}}); }).what(), HasSubstr("nowhere"));
 }
 
 TEST(OnnxRuntime, ReadsExternalDataBesideTheFile) {
@@ -189,9 +180,9 @@ TEST(OnnxRuntime, ReadsExternalDataBesideTheFile) {
   write_file(folder.path() / "m.onnx", model.bytes());
   const OnnxRuntimeSession from_file(folder.path() / "m.onnx", {.extra_outputs = {"sum"}});
   EXPECT_THAT(from_file.run({{"x", Tensor::of<float>({1, 3}, {0, 0, 0})}})[1].as<float>(), ElementsAre(1, -2, 3));
-  EXPECT_THAT(error_of([&] { OnnxRuntimeSession(folder.path() / "none.onnx"); }).what(), HasSubstr("none.onnx"));
+  EXPECT_THAT(thrown_by([&] { OnnxRuntimeSession(folder.path() / "none.onnx"); }).what(), HasSubstr("none.onnx"));
   fs::remove(folder.path() / "w.bin");
-  EXPECT_THAT(error_of([&] { OnnxRuntimeSession(folder.path() / "m.onnx"); }).where(), HasSubstr("m.onnx"));
+  EXPECT_THAT(thrown_by([&] { OnnxRuntimeSession(folder.path() / "m.onnx"); }).where(), HasSubstr("m.onnx"));
 }
 
 TEST(OnnxRuntime, WorksAsAnEngineForTheBenchmarks) {
@@ -212,7 +203,7 @@ TEST(OnnxRuntime, WorksAsAnEngineForTheBenchmarks) {
 TEST(OnnxRuntimeLibrary, RefusesWhatIsNotTheLibrary) {
   const Folder folder;
   const auto refusal = [&](const fs::path& path) {
-    const auto error = error_of([&] { OnnxRuntimeLibrary::open(path); });
+    const auto error = thrown_by([&] { OnnxRuntimeLibrary::open(path); });
     EXPECT_EQ(error.kind(), ErrorKind::kDeviceMissing);
     EXPECT_THAT(error.remedy(), HasSubstr("PAJAMAS_ONNXRUNTIME_LIBRARY"));
     return std::string(error.what());
