@@ -214,10 +214,11 @@ Model selecting_model(bool has_other_use = false) {
   model.opset_imports = {{"", 15}};
   Graph& graph = model.graph;
   graph.name = "selecting";
-  graph.inputs = {value("x", DType::kFloat32, {Dimension::known(1), Dimension::known(1), Dimension::named("n")}),
-                  value("table", DType::kFloat32,
-                        {Dimension::known(1), Dimension::known(1), Dimension::named("n"), Dimension::known(2)})};
-  graph.outputs = {value("y", DType::kFloat32, {{}, {}, {}}), value("t", DType::kFloat32, {{}, {}, {}, {}})};
+  graph.inputs = {tensor_value("x", DType::kFloat32, {Dimension::known(1), Dimension::known(1), Dimension::named("n")}),
+                  tensor_value("table", DType::kFloat32,
+                               {Dimension::known(1), Dimension::known(1), Dimension::named("n"), Dimension::known(2)})};
+  graph.outputs = {tensor_value("y", DType::kFloat32, {{}, {}, {}}),
+                   tensor_value("t", DType::kFloat32, {{}, {}, {}, {}})};
   graph.set_initializer("limit", Tensor::scalar<float>(0));
   graph.set_initializer("unit", Tensor::scalar<float>(1));
   graph.set_initializer("first", Tensor::of<std::int64_t>(Shape{1}, {0}));
