@@ -178,8 +178,11 @@ class Runner {
       call.fail("the body does not fit the inputs");
     }
     std::optional<std::int64_t> limit;
+    // Not by way of a double: "until the condition fails" is written as the largest integer, which no double is.
     if (const Tensor* trips = call.optional_input(0)) {
-      limit = static_cast<std::int64_t>(interpreter::read_number(call, *trips));
+      const auto values = interpreter::read_integers(call, *trips);
+      call.require(values.size() == 1, "one trip count is wanted");
+      limit = values[0];
     }
     bool is_going = call.optional_input(1) == nullptr || interpreter::read_number(call, call.input(1)) != 0;
     std::vector<Tensor> carried;

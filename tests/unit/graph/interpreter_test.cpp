@@ -168,6 +168,44 @@ TEST(Interpreter, SuppressionTakesTheLargestIntegerForAll) {
   }
 }
 
+/// Counts from 0 while the count is below `end`, at most `most` times; PyTorch exports `while` so.
+Model counting_loop(std::int64_t most, std::int64_t end) {
+  const auto named = [](const char* name) {
+    ValueInfo info;
+    info.name = name;
+    return info;
+  };
+  auto body = std::make_shared<Graph>();
+  for (const char* name : {"trip", "goes_on", "count"}) body->inputs.push_back(named(name));
+  for (const char* name : {"goes_on_after", "count_after"}) body->outputs.push_back(named(name));
+  body->initializers.push_back({"one", Tensor::scalar<std::int64_t>(1), {}, {}});
+  body->initializers.push_back({"end", Tensor::scalar(end), {}, {}});
+  body->nodes.push_back(node_of("Add"));
+  body->nodes[0].inputs = {"count", "one"};
+  body->nodes[0].outputs = {"count_after"};
+  body->nodes.push_back(node_of("Less"));
+  body->nodes[1].inputs = {"count_after", "end"};
+  body->nodes[1].outputs = {"goes_on_after"};
+  Model model;
+  model.opset_imports = {{"", 17}};
+  model.graph.initializers.push_back({"most", Tensor::scalar(most), {}, {}});
+  model.graph.initializers.push_back({"goes", Tensor::of<bool>({}, {true}), {}, {}});
+  model.graph.initializers.push_back({"zero", Tensor::scalar<std::int64_t>(0), {}, {}});
+  model.graph.nodes.push_back(node_of("Loop", {{"body", body}}));
+  model.graph.nodes[0].inputs = {"most", "goes", "zero"};
+  model.graph.outputs.push_back(named("y0"));
+  return model;
+}
+
+TEST(Interpreter, LoopsUntilTheirConditionFails) {
+  const auto count = [](std::int64_t most, std::int64_t end) {
+    return run_graph(counting_loop(most, end), {}).at("y0").as<std::int64_t>()[0];
+  };
+  EXPECT_EQ(count(INT64_MAX, 3), 3) << "the largest integer stands for no limit";
+  EXPECT_EQ(count(2, 3), 2);
+  EXPECT_EQ(count(0, 3), 0);
+}
+
 TEST(Interpreter, MissingInputsAndCancellation) {
   Model model;
   model.opset_imports = {{"", 17}};
