@@ -46,18 +46,17 @@ void check_types(const Call& call) {
 std::vector<Tensor> evaluate_widened(const KernelEntry& entry, const Call& call) {
   std::vector<Tensor> wide(call.inputs.size());
   std::vector<const Tensor*> inputs(call.inputs.begin(), call.inputs.end());
-  DType half = DType::kUndefined;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i] == nullptr || !is_half(inputs[i]->dtype())) continue;
-    if (half == DType::kUndefined) half = inputs[i]->dtype();
     wide[i] = interpreter::widened(*inputs[i]);
     inputs[i] = &wide[i];
   }
   std::vector<Tensor> outputs = entry.kernel(Call{call.node, inputs, call.opset, call.max_output_bytes});
-  if (half != DType::kUndefined) {
-    for (Tensor& output : outputs) {
-      if (output.dtype() == DType::kFloat32) output = interpreter::narrowed(output, half);
-    }
+  // Other inputs may be of other types (the exponent of Pow, the parameters of a norm), other outputs are wider (the
+  // statistics of a norm) or integers.
+  const DType first = call.inputs.empty() || call.inputs[0] == nullptr ? DType::kUndefined : call.inputs[0]->dtype();
+  if (is_half(first) && outputs.at(0).dtype() == DType::kFloat32) {
+    outputs[0] = interpreter::narrowed(outputs[0], first);
   }
   return outputs;
 }

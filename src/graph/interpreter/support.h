@@ -46,7 +46,8 @@ using Kernel = std::vector<Tensor> (*)(const Call&);
 
 struct KernelEntry {
   Kernel kernel = nullptr;
-  /// Inputs of float16 and bfloat16 are given as float32 and float32 results rounded back.
+  /// Inputs of float16 and bfloat16 are given as float32; the first result is rounded back to the type of the first
+  /// input.
   bool is_half_widened = false;
 };
 

@@ -145,17 +145,33 @@ TEST(Interpreter, SmallFloatsRoundTripAndRoundToEven) {
   EXPECT_TRUE(std::isnan(read_small(DType::kFloat8E4M3Fn, bits, 0)));
 }
 
+Tensor half(float value) {
+  Tensor tensor(DType::kFloat16, {1});
+  const std::uint16_t bits = float16_from_float(value);
+  std::copy_n(reinterpret_cast<const std::byte*>(&bits), 2, tensor.mutable_bytes().data());
+  return tensor;
+}
+
 TEST(Interpreter, HalfIsRoundedOnce) {
-  const auto half = [](float value) {
-    Tensor tensor(DType::kFloat16, {1});
-    const std::uint16_t bits = float16_from_float(value);
-    std::copy_n(reinterpret_cast<const std::byte*>(&bits), 2, tensor.mutable_bytes().data());
-    return tensor;
-  };
   const Tensor sum = evaluate(node_of("Add"), {half(2048), half(1)});
   EXPECT_EQ(sum.dtype(), DType::kFloat16);
   EXPECT_EQ(to_float32(sum.view()).as<float>()[0], 2048);
   EXPECT_THROW(evaluate(node_of("Add"), {half(1), Tensor::of<float>({1}, {1})}), Error) << "mixed types";
+}
+
+TEST(Interpreter, TheFirstInputDecidesWhatIsHalf) {
+  const Tensor base = Tensor::of<float>({1}, {3});
+  const Tensor power = evaluate(node_of("Pow"), {base, half(11)});
+  ASSERT_EQ(power.dtype(), DType::kFloat32);
+  EXPECT_EQ(power.as<float>()[0], 177147) << "past float16";
+  EXPECT_EQ(evaluate(node_of("Pow"), {half(3), base}).dtype(), DType::kFloat16);
+  // ONNX has the statistics of a norm in float32 (stash_type).
+  const Tensor x = half(2), scale = half(1);
+  const Tensor* inputs[] = {&x, &scale};
+  const auto outputs = evaluate_node(node_of("LayerNormalization", {}, 3), inputs, 17);
+  EXPECT_EQ(outputs[0].dtype(), DType::kFloat16);
+  EXPECT_EQ(outputs[1].dtype(), DType::kFloat32);
+  EXPECT_EQ(outputs[1].as<float>()[0], 2);
 }
 
 TEST(Interpreter, SuppressionTakesTheLargestIntegerForAll) {
