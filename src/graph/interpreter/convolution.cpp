@@ -12,6 +12,33 @@ std::int64_t multiply(const std::vector<std::int64_t>& extents) {
   return std::accumulate(extents.begin(), extents.end(), std::int64_t{1}, std::multiplies<>());
 }
 
+/// Above every model, and small enough that products of two do not overflow.
+constexpr std::int64_t kMaxExtent = std::int64_t{1} << 31;
+
+/// A window of `kernel` with the node's strides and dilations, without extents. `pads`: the node's, those before all
+/// axes first.
+Window read_window(const Call& call, std::vector<std::int64_t> kernel, std::vector<std::int64_t>& pads) {
+  const std::size_t rank = kernel.size();
+  Window window;
+  window.kernel = std::move(kernel);
+  window.strides = call.node.ints_attribute("strides");
+  window.dilations = call.node.ints_attribute("dilations");
+  if (window.strides.empty()) window.strides.assign(rank, 1);
+  if (window.dilations.empty()) window.dilations.assign(rank, 1);
+  pads = call.node.ints_attribute("pads");
+  if (pads.empty()) pads.assign(2 * rank, 0);
+  call.require(window.strides.size() == rank && window.dilations.size() == rank && pads.size() == 2 * rank,
+               "strides, dilations or pads do not fit the kernel");
+  const auto are_within = [](const std::vector<std::int64_t>& values, std::int64_t lowest) {
+    return std::all_of(values.begin(), values.end(),
+                       [&](std::int64_t value) { return value >= lowest && value < kMaxExtent; });
+  };
+  call.require(are_within(window.kernel, 1) && are_within(window.strides, 1) && are_within(window.dilations, 1) &&
+                   are_within(pads, 1 - kMaxExtent),
+               "a kernel, stride, dilation or pad out of range");
+  return window;
+}
+
 }  // namespace
 
 std::int64_t Window::kernel_size() const { return multiply(kernel); }
@@ -21,25 +48,12 @@ std::int64_t Window::output_size() const { return multiply(output); }
 Window make_window(const Call& call, const Shape& shape, std::vector<std::int64_t> kernel, bool is_ceil) {
   const std::size_t rank = kernel.size();
   call.require(rank >= 1 && rank <= 8 && shape.rank() == rank + 2, "the kernel does not fit the rank of the input");
-  Window window;
-  window.kernel = std::move(kernel);
-  window.strides = call.node.ints_attribute("strides");
-  window.dilations = call.node.ints_attribute("dilations");
-  if (window.strides.empty()) window.strides.assign(rank, 1);
-  if (window.dilations.empty()) window.dilations.assign(rank, 1);
-  auto pads = call.node.ints_attribute("pads");
-  if (pads.empty()) pads.assign(2 * rank, 0);
-  call.require(window.strides.size() == rank && window.dilations.size() == rank && pads.size() == 2 * rank,
-               "strides, dilations or pads do not fit the kernel");
+  std::vector<std::int64_t> pads;
+  Window window = read_window(call, std::move(kernel), pads);
   const std::string mode = call.node.string_attribute("auto_pad", "NOTSET");
-  constexpr std::int64_t kMaxExtent = std::int64_t{1} << 31;
   for (std::size_t i = 0; i < rank; ++i) {
     const std::int64_t extent = shape[i + 2];
     const std::int64_t stride = window.strides[i];
-    call.require(window.kernel[i] >= 1 && stride >= 1 && window.dilations[i] >= 1 && window.kernel[i] < kMaxExtent &&
-                     window.dilations[i] < kMaxExtent && stride < kMaxExtent && pads[i] > -kMaxExtent &&
-                     pads[i] < kMaxExtent && pads[i + rank] > -kMaxExtent && pads[i + rank] < kMaxExtent,
-                 "a kernel, stride, dilation or pad out of range");
     const std::int64_t reach = (window.kernel[i] - 1) * window.dilations[i] + 1;
     std::int64_t before = pads[i];
     std::int64_t after = pads[i + rank];
@@ -137,6 +151,7 @@ std::vector<Tensor> conv(const Call& call) {
   const Tensor* bias = call.optional_input(2);
   call.require(bias == nullptr || (bias->dtype() == in.dtype() && bias->num_elements() == num_outputs),
                "one bias a channel is wanted");
+  if (out.num_elements() == 0) return {out};
   const std::int64_t plane = window.output_size();
   require_float(call, in.dtype(), [&](auto tag) {
     using T = decltype(tag);
@@ -170,23 +185,18 @@ std::vector<Tensor> conv_transpose(const Call& call) {
   const std::size_t rank = in.shape().rank() - 2;
   call.require(rank <= 8, "too many spatial axes");
   // Seen as the window of the convolution that this one undoes: its output is our input.
-  Window window;
-  window.kernel = spatial(weight.shape());
-  window.strides = call.node.ints_attribute("strides");
-  window.dilations = call.node.ints_attribute("dilations");
-  if (window.strides.empty()) window.strides.assign(rank, 1);
-  if (window.dilations.empty()) window.dilations.assign(rank, 1);
-  auto pads = call.node.ints_attribute("pads");
-  if (pads.empty()) pads.assign(2 * rank, 0);
+  std::vector<std::int64_t> pads;
+  Window window = read_window(call, spatial(weight.shape()), pads);
   auto extra = call.node.ints_attribute("output_padding");
-  extra.resize(rank, 0);
+  if (extra.empty()) extra.assign(rank, 0);
   const auto wanted = call.node.ints_attribute("output_shape");
   const std::string mode = call.node.string_attribute("auto_pad", "NOTSET");
-  call.require(window.strides.size() == rank && window.dilations.size() == rank && pads.size() == 2 * rank &&
-                   (wanted.empty() || wanted.size() == rank),
-               "strides, dilations, pads or output_shape do not fit the kernel");
+  call.require(extra.size() == rank && (wanted.empty() || wanted.size() == rank),
+               "output_padding or output_shape do not fit the kernel");
   Shape shape{in.shape()[0], weight.shape()[1] * group};
   for (std::size_t i = 0; i < rank; ++i) {
+    call.require(in.shape()[i + 2] < kMaxExtent && extra[i] >= 0 && extra[i] < kMaxExtent,
+                 "an extent or output_padding out of range");
     const std::int64_t full =
         window.strides[i] * (in.shape()[i + 2] - 1) + extra[i] + (window.kernel[i] - 1) * window.dilations[i] + 1;
     std::int64_t before = mode == "VALID" ? 0 : pads[i];
@@ -198,7 +208,7 @@ std::vector<Tensor> conv_transpose(const Call& call) {
       const std::int64_t total = std::max<std::int64_t>(0, full - extent);
       before = mode == "SAME_UPPER" ? total / 2 : total - total / 2;
     }
-    call.require(extent >= 0 && window.strides[i] >= 1 && window.dilations[i] >= 1, "the result has no valid extent");
+    call.require(extent >= 0, "the result has no valid extent");
     window.pads_before.push_back(before);
     window.input.push_back(extent);
     window.output.push_back(in.shape()[i + 2]);
@@ -206,6 +216,9 @@ std::vector<Tensor> conv_transpose(const Call& call) {
   }
   Tensor out = call.make(in.dtype(), shape);
   const Tensor* bias = call.optional_input(2);
+  call.require(bias == nullptr || (bias->dtype() == in.dtype() && bias->num_elements() == shape[1]),
+               "one bias a channel is wanted");
+  if (out.num_elements() == 0) return {out};
   const std::int64_t outputs_per_group = weight.shape()[1];
   const std::int64_t inputs_per_group = in.shape()[1] / group;
   require_float(call, in.dtype(), [&](auto tag) {

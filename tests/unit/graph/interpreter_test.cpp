@@ -96,6 +96,11 @@ TEST(Interpreter, BadInputsAreErrorsThatNameTheNode) {
             ErrorKind::kBadInput);
   EXPECT_EQ(failure(node_of("MaxPool", {{"kernel_shape", std::vector<std::int64_t>{0, 2}}}), {image}),
             ErrorKind::kBadInput);
+  const Tensor weight = Tensor::of<float>({1, 2, 1, 1}, {1, 2});
+  EXPECT_EQ(failure(node_of("ConvTranspose"), {image, weight, Tensor::of<float>({1}, {1})}), ErrorKind::kBadInput)
+      << "a bias shorter than the channels was read past its end";
+  EXPECT_EQ(failure(node_of("ConvTranspose", {{"strides", std::vector<std::int64_t>{INT64_MAX, 1}}}), {image, weight}),
+            ErrorKind::kBadInput);
   EXPECT_EQ(failure(node_of("NoSuchOperator"), {pair}), ErrorKind::kUnsupported);
 }
 
