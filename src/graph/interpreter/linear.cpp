@@ -171,7 +171,7 @@ std::vector<Tensor> einsum(const Call& call) {
     for (std::size_t k = 0; k < terms[i].size(); ++k) {
       std::int64_t& extent = extents.try_emplace(terms[i][k], shape[k]).first->second;
       call.require(extent == shape[k] || extent == 1 || shape[k] == 1, "the equation gives one axis two extents");
-      extent = std::max(extent, shape[k]);
+      if (extent == 1) extent = shape[k];
       ++counts[terms[i][k]];
     }
   }
@@ -180,6 +180,9 @@ std::vector<Tensor> einsum(const Call& call) {
     for (const auto& [letter, count] : counts) {
       if (count == 1) target += letter;
     }
+  }
+  for (const char letter : target) {
+    call.require(std::count(target.begin(), target.end(), letter) == 1, "the equation gives the result an axis twice");
   }
   // The axes of the result first, then those summed over.
   std::string order = target;

@@ -269,9 +269,10 @@ void einsum(Site& site) {
     const Extents* shape = site.shape(input);
     if (shape == nullptr) return;
     if (axis >= shape->size()) site.fail("the equation names more axes than input " + std::to_string(input) + " has");
-    const auto [found, is_new] = extents.try_emplace(letter, (*shape)[axis]);
-    const bool is_one = found->second.is_known() && found->second.value() == 1;
-    if (!is_new && (is_one || !found->second.is_known())) found->second = (*shape)[axis];
+    const Extent& own = (*shape)[axis];
+    const auto [found, is_new] = extents.try_emplace(letter, own);
+    const auto is_one = [](const Extent& extent) { return extent.is_known() && extent.value() == 1; };
+    if (!is_new && !is_one(own) && (is_one(found->second) || !found->second.is_known())) found->second = own;
     ++axis;
   }
   Extents shape;

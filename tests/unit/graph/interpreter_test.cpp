@@ -112,6 +112,11 @@ TEST(Interpreter, EmptyAndExtremeValues) {
   EXPECT_EQ(
       evaluate(node_of("Concat", {{"axis", std::int64_t{0}}}), {empty, Tensor::of<float>({1, 3}, {1, 2, 3})}).shape(),
       (Shape{1, 3}));
+  const auto einsum = [](const char* equation) { return node_of("Einsum", {{"equation", std::string(equation)}}); };
+  const Tensor none(DType::kFloat32, {0});
+  EXPECT_EQ(evaluate(einsum("i,i->i"), {Tensor::of<float>({1}, {5}), none}).shape(), (Shape{0}));
+  EXPECT_EQ(evaluate(einsum("i,i->"), {Tensor::of<float>({1}, {5}), none}).as<float>()[0], 0);
+  EXPECT_EQ(failure(einsum("i->ii"), {Tensor::of<float>({1}, {5})}), ErrorKind::kBadInput);
   const Tensor low = integers({INT64_MIN});
   EXPECT_EQ(evaluate(node_of("Neg"), {low}).as<std::int64_t>()[0], INT64_MIN) << "wraps, and is no undefined behaviour";
   EXPECT_EQ(evaluate(node_of("Abs"), {low}).as<std::int64_t>()[0], INT64_MIN);

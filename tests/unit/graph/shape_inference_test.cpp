@@ -123,6 +123,16 @@ TEST(ShapeInference, ShapeArithmeticReachesReshape) {
   EXPECT_EQ(shape_of(model, "rows"), "n,3*h*w,85");
 }
 
+TEST(ShapeInference, EinsumBroadcastsOnes) {
+  Model model = model_with({{"n", "k"}, {"1", "k"}, {"1", "7"}});
+  add(model, "Einsum", {"x0", "x1"}, "y", {{"equation", std::string("bi,bi->b")}});
+  add(model, "Einsum", {"x1", "x0"}, "z", {{"equation", std::string("bi,bi->b")}});
+  add(model, "Einsum", {"x1", "x2"}, "w", {{"equation", std::string("bi,bi->bi")}});
+  EXPECT_EQ(shape_of(model, "y"), "n");
+  EXPECT_EQ(shape_of(model, "z"), "n");
+  EXPECT_EQ(shape_of(model, "w"), "1,7");
+}
+
 TEST(ShapeInference, UnknownStaysUnknown) {
   Model model = model_with({{"?", "4"}, {"?", "4"}});
   add(model, "Add", {"x0", "x1"}, "sum");
