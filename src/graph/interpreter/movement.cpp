@@ -217,9 +217,12 @@ std::vector<Tensor> slice(const Call& call) {
                "starts, ends, axes and steps must be of one length");
   Shape shape = in.shape();
   auto strides = strides_of(in.shape());
+  std::vector<bool> is_cut(rank, false);
   std::int64_t offset = 0;
   for (std::size_t i = 0; i < starts.size(); ++i) {
     const std::size_t axis = call.axis(axes[i], rank);
+    call.require(!is_cut[axis], "an axis is named twice");
+    is_cut[axis] = true;
     const std::int64_t extent = in.shape()[axis];
     const std::int64_t step = steps[i];
     call.require(step != 0, "a step of 0");

@@ -331,8 +331,11 @@ void slice(Site& site) {
       (steps && !steps->empty() && steps->size() != count)) {
     site.fail("starts, ends, axes and steps are of different lengths");
   }
+  std::vector<bool> is_cut(in->size(), false);
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t axis = site.axis((*axes)[i], in->size());
+    if (is_cut[axis]) site.fail("an axis is named twice");
+    is_cut[axis] = true;
     const Extent extent = (*in)[axis];
     if (!starts || !steps) {
       shape[axis] = Extent::fresh();

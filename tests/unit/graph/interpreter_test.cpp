@@ -85,6 +85,9 @@ TEST(Interpreter, BadInputsAreErrorsThatNameTheNode) {
   EXPECT_EQ(failure(node_of("Div"), {integers({1}), integers({0})}), ErrorKind::kBadInput);
   EXPECT_EQ(failure(node_of("Slice"), {pair, integers({0}), integers({1}), integers({0}), integers({0})}),
             ErrorKind::kBadInput);
+  EXPECT_EQ(failure(node_of("Slice"), {pair, integers({1, 1}), integers({2, 2}), integers({0, -1})}),
+            ErrorKind::kBadInput)
+      << "two cuts of one axis began past its end";
   EXPECT_EQ(
       failure(node_of("Transpose", {{"perm", std::vector<std::int64_t>{0, 0}}}), {Tensor::of<float>({1, 2}, {1, 2})}),
       ErrorKind::kBadInput);

@@ -123,6 +123,15 @@ TEST(ShapeInference, ShapeArithmeticReachesReshape) {
   EXPECT_EQ(shape_of(model, "rows"), "n,3*h*w,85");
 }
 
+TEST(ShapeInference, SlicesCutAnAxisOnce) {
+  Model model = model_with({{"8", "8"}});
+  add_integers(model, "starts", {5, 5});
+  add_integers(model, "ends", {8, 8});
+  add_integers(model, "axes", {0, -2});
+  add(model, "Slice", {"x0", "starts", "ends", "axes"}, "y");
+  EXPECT_THAT(failure_of(model), HasSubstr("named twice"));
+}
+
 TEST(ShapeInference, EinsumBroadcastsOnes) {
   Model model = model_with({{"n", "k"}, {"1", "k"}, {"1", "7"}});
   add(model, "Einsum", {"x0", "x1"}, "y", {{"equation", std::string("bi,bi->b")}});
