@@ -417,11 +417,14 @@ std::vector<Tensor> pad(const Call& call) {
   return {out};
 }
 
+/// Above every model, and small enough that its square times any extent is counted.
+constexpr std::int64_t kMaxBlock = 1 << 15;
+
 std::vector<Tensor> depth_to_space(const Call& call) {
   const Tensor& in = call.input(0);
   const std::int64_t block = call.node.int_attribute("blocksize", 0);
   const std::string mode = call.node.string_attribute("mode", "DCR");
-  call.require(in.shape().rank() == 4 && block > 0 && in.shape()[1] % (block * block) == 0,
+  call.require(in.shape().rank() == 4 && block > 0 && block <= kMaxBlock && in.shape()[1] % (block * block) == 0,
                "a [batch, channels, height, width] input and a block size that divides the channels are wanted");
   call.require(mode == "DCR" || mode == "CRD", "attribute 'mode' must be DCR or CRD");
   const auto s = strides_of(in.shape());
@@ -438,7 +441,8 @@ std::vector<Tensor> depth_to_space(const Call& call) {
 std::vector<Tensor> space_to_depth(const Call& call) {
   const Tensor& in = call.input(0);
   const std::int64_t block = call.node.int_attribute("blocksize", 0);
-  call.require(in.shape().rank() == 4 && block > 0 && in.shape()[2] % block == 0 && in.shape()[3] % block == 0,
+  call.require(in.shape().rank() == 4 && block > 0 && block <= kMaxBlock && in.shape()[2] % block == 0 &&
+                   in.shape()[3] % block == 0,
                "a [batch, channels, height, width] input divisible by the block size is wanted");
   const auto s = strides_of(in.shape());
   const std::int64_t rows = in.shape()[2] / block;

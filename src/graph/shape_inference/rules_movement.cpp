@@ -435,7 +435,7 @@ void depth_to_space(Site& site) {
   const std::int64_t block = site.node.int_attribute("blocksize", 0);
   if (in == nullptr) return;
   if (in->size() != 4 || block < 1) site.fail("a tensor of rank 4 and a block size are wanted");
-  const auto channels = divide_exactly((*in)[1], block * block);
+  const auto channels = divide_exactly((*in)[1], Extent(block) * block);
   site.set_shape(0, {(*in)[0], channels ? *channels : Extent::fresh(), (*in)[2] * block, (*in)[3] * block});
 }
 
@@ -445,7 +445,7 @@ void space_to_depth(Site& site) {
   if (in == nullptr) return;
   if (in->size() != 4 || block < 1) site.fail("a tensor of rank 4 and a block size are wanted");
   site.set_shape(0,
-                 {(*in)[0], (*in)[1] * (block * block), floor_divide((*in)[2], block), floor_divide((*in)[3], block)});
+                 {(*in)[0], (*in)[1] * block * block, floor_divide((*in)[2], block), floor_divide((*in)[3], block)});
 }
 
 void gather(Site& site) {

@@ -104,6 +104,10 @@ TEST(Interpreter, BadInputsAreErrorsThatNameTheNode) {
       << "a bias shorter than the channels was read past its end";
   EXPECT_EQ(failure(node_of("ConvTranspose", {{"strides", std::vector<std::int64_t>{INT64_MAX, 1}}}), {image, weight}),
             ErrorKind::kBadInput);
+  for (const std::int64_t block : {std::int64_t{0}, std::int64_t{1} << 32}) {  // whose square is 0 in 64 bits
+    EXPECT_EQ(failure(node_of("DepthToSpace", {{"blocksize", block}}), {image}), ErrorKind::kBadInput);
+    EXPECT_EQ(failure(node_of("SpaceToDepth", {{"blocksize", block}}), {image}), ErrorKind::kBadInput);
+  }
   EXPECT_EQ(failure(node_of("NoSuchOperator"), {pair}), ErrorKind::kUnsupported);
 }
 
