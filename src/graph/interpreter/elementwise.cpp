@@ -320,6 +320,7 @@ std::vector<Tensor> where(const Call& call) {
         });
   };
   if (yes.dtype() == DType::kString) {
+    call.require_room_for_strings(shape);
     std::vector<std::string> result(static_cast<std::size_t>(shape.num_elements()));
     walk([&](std::int64_t to, bool is_yes, std::int64_t from) {
       result[static_cast<std::size_t>(to)] = (is_yes ? yes : no).strings()[static_cast<std::size_t>(from)];

@@ -48,6 +48,7 @@ std::vector<Tensor> gather(const Call& call) {
   for (std::size_t i = axis + 1; i < data.shape().rank(); ++i) shape.push_back(data.shape()[i]);
   const auto count = static_cast<std::int64_t>(index.size());
   if (data.dtype() == DType::kString) {
+    call.require_room_for_strings(shape);
     std::vector<std::int64_t> flat;
     for (std::int64_t outer = 0; outer < split.outer; ++outer) {
       for (const std::int64_t i : index) {
@@ -113,14 +114,16 @@ std::vector<std::int64_t> nd_offsets(const Call& call, const Shape& data, const 
   call.require(batch_dims + depth <= data.rank() && batch_dims < shape.rank(), "indices name more axes than there are");
   const auto values = read_integers(call, indices.reshaped({indices.num_elements()}));
   const auto strides = strides_of(data);
-  std::int64_t per_batch = 1;
-  for (std::size_t i = batch_dims; i + 1 < shape.rank(); ++i) per_batch *= shape[i];
+  const std::vector<std::int64_t> lead(shape.begin(), shape.end() - 1);
+  const std::int64_t num_tuples = Shape(lead).num_elements();
+  const std::int64_t per_batch =
+      Shape({lead.begin() + static_cast<std::ptrdiff_t>(batch_dims), lead.end()}).num_elements();
   std::int64_t batch_stride = 1;
   for (std::size_t i = batch_dims; i < data.rank(); ++i) batch_stride *= data[i];
-  std::int64_t num_tuples = per_batch;
-  for (std::size_t i = 0; i < batch_dims; ++i) {
-    call.require(shape[i] == data[i], "the batch axes differ");
-    num_tuples *= shape[i];
+  for (std::size_t i = 0; i < batch_dims; ++i) call.require(shape[i] == data[i], "the batch axes differ");
+  // Tuples of no numbers take no memory, so any number of them may be given.
+  if (static_cast<std::uint64_t>(num_tuples) > call.max_output_bytes / sizeof(std::int64_t)) {
+    call.unsupported("so many indices");
   }
   std::vector<std::int64_t> offsets(static_cast<std::size_t>(num_tuples), 0);
   for (std::size_t i = 0; i < offsets.size(); ++i) {

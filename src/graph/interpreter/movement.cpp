@@ -356,9 +356,12 @@ std::vector<Tensor> pad(const Call& call) {
   const std::string mode = call.node.string_attribute("mode", "constant");
   call.require(mode == "constant" || mode == "reflect" || mode == "edge" || mode == "wrap", "an unknown padding mode");
   std::vector<std::int64_t> before(rank, 0);
+  std::vector<bool> is_padded(rank, false);
   Shape shape = in.shape();
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const std::size_t axis = call.axis(axes[i], rank);
+    call.require(!is_padded[axis], "an axis is named twice");
+    is_padded[axis] = true;
     before[axis] = given[i];
     std::int64_t extent = 0;
     if (__builtin_add_overflow(shape[axis], given[i], &extent) ||
@@ -370,19 +373,17 @@ std::vector<Tensor> pad(const Call& call) {
   for (std::size_t i = 0; i < rank; ++i) {
     call.require(mode == "constant" || in.shape()[i] > 0 || shape[i] == 0, "an empty axis has nothing to repeat");
   }
+  if (in.dtype() == DType::kString) call.unsupported("padding of strings");
+  Tensor out = call.make(in.dtype(), shape);
+  if (out.num_elements() == 0) return {out};
   // Per axis, where each output index comes from.
   std::vector<std::vector<std::int64_t>> sources(rank);
   const auto strides = strides_of(in.shape());
-  if (bytes_of(in.dtype() == DType::kString ? DType::kInt64 : in.dtype(), shape) > call.max_output_bytes) {
-    call.unsupported("a result of shape " + shape.to_string());
-  }
   for (std::size_t i = 0; i < rank; ++i) {
     for (std::int64_t at = 0; at < shape[i]; ++at) {
       sources[i].push_back(pad_source(mode, at - before[i], in.shape()[i]));
     }
   }
-  if (in.dtype() == DType::kString) call.unsupported("padding of strings");
-  Tensor out = call.make(in.dtype(), shape);
   visit_size(call, in.dtype(), [&](auto tag) {
     using Element = decltype(tag);
     Element fill{};

@@ -22,11 +22,17 @@ const Tensor* Call::optional_input(std::size_t index) const {
 bool Call::has_output(std::size_t index) const { return index < node.outputs.size() && !node.outputs[index].empty(); }
 
 Tensor Call::make(DType dtype, Shape shape) const {
-  if (bytes_of(dtype, shape) > max_output_bytes) {
-    unsupported("a result of shape " + shape.to_string() + " is past the limit of " + std::to_string(max_output_bytes) +
-                " bytes");
-  }
+  if (bytes_of(dtype, shape) > max_output_bytes) fail_too_large(shape);
   return Tensor(dtype, std::move(shape));
+}
+
+void Call::require_room_for_strings(const Shape& shape) const {
+  if (static_cast<std::uint64_t>(shape.num_elements()) > max_output_bytes / sizeof(std::string)) fail_too_large(shape);
+}
+
+void Call::fail_too_large(const Shape& shape) const {
+  unsupported("a result of shape " + shape.to_string() + ", past the limit of " + std::to_string(max_output_bytes) +
+              " bytes");
 }
 
 void Call::fail(const std::string& why) const {
@@ -105,6 +111,7 @@ Tensor strided_copy(const Call& call, const Tensor& in, const Shape& out_shape,
                     const std::vector<std::int64_t>& strides, std::int64_t offset) {
   const RowStrides<1> all_strides{strides};
   if (in.dtype() == DType::kString) {
+    call.require_room_for_strings(out_shape);
     std::vector<std::string> out(static_cast<std::size_t>(out_shape.num_elements()));
     const auto& from = in.strings();
     for_each_row<1>(

@@ -31,8 +31,11 @@ struct Call {
   bool has_output(std::size_t index) const;
   /// A new tensor, after checking its size against the limit.
   Tensor make(DType dtype, Shape shape) const;
+  /// The same check for strings, as if all were empty.
+  void require_room_for_strings(const Shape& shape) const;
   [[noreturn]] void fail(const std::string& why) const;
   [[noreturn]] void unsupported(const std::string& why) const;
+  [[noreturn]] void fail_too_large(const Shape& shape) const;
   void require(bool condition, const char* why) const {
     if (!condition) fail(why);
   }

@@ -65,6 +65,13 @@ TEST(Interpreter, LimitsAreCheckedBeforeMemoryIsTaken) {
   EXPECT_EQ(failure(node_of("OneHot"),
                     {integers({0}), Tensor::scalar<std::int64_t>(1LL << 40), Tensor::of<float>({2}, {0, 1})}, limits),
             ErrorKind::kUnsupported);
+  const Tensor text(Shape{1, 1}, std::vector<std::string>{"a"});
+  EXPECT_EQ(failure(node_of("Expand"), {text, huge}, limits), ErrorKind::kUnsupported);
+  EXPECT_EQ(failure(node_of("GatherND"), {text, Tensor(DType::kInt64, {1LL << 40, 0})}, limits),
+            ErrorKind::kUnsupported);
+  // Empty results take no memory, whatever their other extents.
+  EXPECT_EQ(evaluate(node_of("Pad"), {Tensor(DType::kFloat32, {0, 1}), integers({0, 0, 0, 1LL << 50})}).shape(),
+            (Shape{0, (1LL << 50) + 1}));
   const Tensor overflow = integers({INT64_MAX, INT64_MAX});
   EXPECT_EQ(failure(node_of("ConstantOfShape"), {overflow}), ErrorKind::kBadInput);
 }
