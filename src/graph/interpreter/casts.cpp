@@ -12,21 +12,6 @@
 namespace pajamas::interpreter {
 namespace {
 
-/// A float as an integer type: toward zero, and at the ends of the range where it does not fit (ONNX leaves that
-/// open; NaN becomes 0).
-template <typename To, typename From>
-To to_integer(From value) {
-  if constexpr (std::is_floating_point_v<From>) {
-    if (std::isnan(value)) return 0;
-    const double truncated = std::trunc(static_cast<double>(value));
-    if (truncated <= static_cast<double>(std::numeric_limits<To>::lowest())) return std::numeric_limits<To>::lowest();
-    if (truncated >= static_cast<double>(std::numeric_limits<To>::max())) return std::numeric_limits<To>::max();
-    return static_cast<To>(truncated);
-  } else {
-    return static_cast<To>(value);
-  }
-}
-
 template <typename From>
 void cast_values(const Call& call, std::span<const From> from, Tensor& out, bool saturate) {
   const DType dtype = out.dtype();
@@ -212,6 +197,9 @@ std::vector<Tensor> dequantize_linear(const Call& call) {
   }
   auto dtype = static_cast<DType>(call.node.int_attribute("output_dtype", 0));
   if (dtype == DType::kUndefined) dtype = scale.dtype();
+  if (dtype != DType::kFloat32 && dtype != DType::kFloat16 && dtype != DType::kBfloat16) {
+    call.unsupported(std::string("dequantisation to ") + to_string(dtype));
+  }
   Tensor wide = call.make(DType::kFloat32, in.shape());
   const auto to = wide.mutable_as<float>();
   const auto values = to_doubles(call, in);

@@ -95,6 +95,7 @@ std::vector<Tensor> roi_align(const Call& call) {
   call.require(rows >= 1 && columns >= 1 && ratio >= 0, "an output extent or sampling ratio out of range");
   const std::int64_t height = in.shape()[2];
   const std::int64_t width = in.shape()[3];
+  call.require(height > 0 && width > 0, "the features have no elements");
   Tensor out = call.make(in.dtype(), {rois.shape()[0], in.shape()[1], rows, columns});
   require_float(call, in.dtype(), [&](auto tag) {
     using T = decltype(tag);
@@ -112,6 +113,10 @@ std::vector<Tensor> roi_align(const Call& call) {
         roi_width = std::max(roi_width, 1.0);
         roi_height = std::max(roi_height, 1.0);
       }
+      // Written so that NaN fails too: a coordinate becomes an index below.
+      call.require(
+          std::fabs(x1) < 1e9 && std::fabs(y1) < 1e9 && std::fabs(roi_width) < 1e9 && std::fabs(roi_height) < 1e9,
+          "a region is not a number or too large");
       const double bin_height = roi_height / static_cast<double>(rows);
       const double bin_width = roi_width / static_cast<double>(columns);
       const auto samples = [&](double extent, std::int64_t bins) {

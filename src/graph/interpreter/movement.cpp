@@ -460,7 +460,7 @@ std::vector<Tensor> space_to_depth(const Call& call) {
 
 std::vector<Tensor> dropout(const Call& call) {
   if (const Tensor* training = call.optional_input(2)) {
-    if (training->dtype() == DType::kBool && training->as<bool>()[0]) call.unsupported("Dropout in training");
+    if (read_number(call, *training) != 0) call.unsupported("Dropout in training");
   }
   std::vector<Tensor> outputs{call.input(0)};
   if (call.node.outputs.size() > 1) {

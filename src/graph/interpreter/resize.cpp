@@ -2,6 +2,7 @@
 // GridSample too, which samples by the same kernels.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "graph/interpreter/support.h"
@@ -105,6 +106,9 @@ std::vector<Tap> taps_of(const Call& call, const Sampling& sampling, const AxisM
   return taps;
 }
 
+/// Positions that decide the same and fit an integer: what lies this far outside is outside. NaN is the caller's.
+double bounded(double position) { return std::clamp(position, -1e15, 1e15); }
+
 /// Resizes one axis of a dense double array.
 std::vector<double> resize_axis(const Call& call, const Sampling& sampling, const AxisMap& axis,
                                 const std::vector<double>& in, std::int64_t outer, std::int64_t inner) {
@@ -182,6 +186,8 @@ std::vector<AxisMap> axis_maps(const Call& call) {
       };
       maps[axes[i]].roi_start = value(i);
       maps[axes[i]].roi_end = value(i + axes.size());
+      // Written so that NaN fails too: a bound becomes an index.
+      call.require(std::fabs(value(i)) < 1e6 && std::fabs(value(i + axes.size())) < 1e6, "a region out of range");
     }
   }
   return maps;
@@ -223,7 +229,11 @@ std::vector<Tensor> resize(const Call& call) {
     }
     const auto to = out.mutable_as<T>();
     for (std::size_t i = 0; i < to.size(); ++i) {
-      to[i] = std::is_integral_v<T> ? static_cast<T>(std::nearbyint(values[i])) : static_cast<T>(values[i]);
+      if constexpr (std::is_integral_v<T>) {
+        to[i] = to_integer<T>(std::nearbyint(values[i]));  // a cubic kernel swings beyond the values it is given
+      } else {
+        to[i] = static_cast<T>(values[i]);
+      }
     }
   });
   return {out};
@@ -254,6 +264,7 @@ std::vector<Tensor> grid_sample(const Call& call) {
   const std::int64_t width = in.shape()[3];
   const Shape shape{in.shape()[0], in.shape()[1], grid.shape()[1], grid.shape()[2]};
   Tensor out = call.make(in.dtype(), shape);
+  call.require(out.num_elements() == 0 || (height > 0 && width > 0), "the input has no elements");
   const auto locate = [&](double x, std::int64_t extent) {
     const auto size = static_cast<double>(extent);
     return is_aligned ? (x + 1) / 2 * (size - 1) : ((x + 1) * size - 1) / 2;
@@ -284,6 +295,14 @@ std::vector<Tensor> grid_sample(const Call& call) {
           x = inside(x, width);
           y = inside(y, height);
         }
+        if (std::isnan(x) || std::isnan(y)) {
+          for (std::int64_t channel = 0; channel < shape[1]; ++channel) {
+            to[(batch * shape[1] + channel) * shape[2] * shape[3] + cell] = std::numeric_limits<T>::quiet_NaN();
+          }
+          continue;
+        }
+        x = bounded(x);
+        y = bounded(y);
         for (std::int64_t channel = 0; channel < shape[1]; ++channel) {
           const T* plane = from.data() + (batch * shape[1] + channel) * height * width;
           const auto pixel = [&](std::int64_t row, std::int64_t column) -> double {

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <span>
 #include <string>
@@ -159,6 +161,21 @@ void require_numeric(const Call& call, DType dtype, const Body& body) {
 template <typename Body>
 void require_float(const Call& call, DType dtype, const Body& body) {
   if (!visit_float(dtype, body)) call.unsupported(std::string("elements of type ") + to_string(dtype));
+}
+
+/// A float as an integer type: toward zero, and at the ends of the range where it does not fit (ONNX leaves that
+/// open; NaN becomes 0).
+template <typename To, typename From>
+To to_integer(From value) {
+  if constexpr (std::is_floating_point_v<From>) {
+    if (std::isnan(value)) return 0;
+    const double truncated = std::trunc(static_cast<double>(value));
+    if (truncated <= static_cast<double>(std::numeric_limits<To>::lowest())) return std::numeric_limits<To>::lowest();
+    if (truncated >= static_cast<double>(std::numeric_limits<To>::max())) return std::numeric_limits<To>::max();
+    return static_cast<To>(truncated);
+  } else {
+    return static_cast<To>(value);
+  }
 }
 
 /// Storage of a 128-bit element.

@@ -111,8 +111,8 @@ class Remover {
     if (type == "Dropout") {
       const bool has_mask = node.outputs.size() > 1 && !node.outputs[1].empty();
       const Tensor* training = constant(2);
-      const bool is_inference =
-          !is_given(2) || (training != nullptr && training->dtype() == DType::kBool && !training->as<bool>()[0]);
+      const bool is_inference = !is_given(2) || (training != nullptr && training->dtype() == DType::kBool &&
+                                                 training->num_elements() == 1 && !training->as<bool>()[0]);
       return !has_mask && is_inference;
     }
     if (type == "Cast") {

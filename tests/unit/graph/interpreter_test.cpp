@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "graph/interpreter/small_types.h"
 #include "pajamas/error.h"
@@ -116,6 +117,65 @@ TEST(Interpreter, BadInputsAreErrorsThatNameTheNode) {
     EXPECT_EQ(failure(node_of("SpaceToDepth", {{"blocksize", block}}), {image}), ErrorKind::kBadInput);
   }
   EXPECT_EQ(failure(node_of("NoSuchOperator"), {pair}), ErrorKind::kUnsupported);
+}
+
+TEST(Interpreter, PositionsThatAreNoNumbersAreNeverIndices) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  const Tensor image = Tensor::of<float>({1, 1, 2, 2}, {1, 2, 3, 4});
+  const Tensor no_image(DType::kFloat32, {1, 1, 0, 2});
+  for (const float bad : {nan, infinity, -infinity}) {
+    EXPECT_EQ(failure(node_of("RoiAlign"), {image, Tensor::of<float>({1, 4}, {0, 0, bad, 1}), integers({0})}),
+              ErrorKind::kBadInput);
+    EXPECT_EQ(failure(node_of("RoiAlign"), {image, Tensor::of<float>({1, 4}, {bad, 0, 1, 1}), integers({0})}),
+              ErrorKind::kBadInput);
+    EXPECT_EQ(failure(node_of("Resize", {{"coordinate_transformation_mode", std::string("tf_crop_and_resize")}}),
+                      {image, Tensor::of<float>({8}, {0, 0, 0, bad, 1, 1, 1, 1}), Tensor(), integers({1, 1, 2, 2})}),
+              ErrorKind::kBadInput);
+  }
+  EXPECT_EQ(failure(node_of("RoiAlign"), {no_image, Tensor::of<float>({1, 4}, {0, 0, 1, 1}), integers({0})}),
+            ErrorKind::kBadInput);
+  const Tensor grid = Tensor::of<float>({1, 1, 4, 2}, {nan, 0, 1e30F, 0, -infinity, 0, 0, -1});
+  EXPECT_EQ(failure(node_of("GridSample"), {no_image, grid}), ErrorKind::kBadInput);
+  for (const char* mode : {"nearest", "linear", "cubic"}) {
+    for (const char* padding : {"zeros", "border", "reflection"}) {
+      const Tensor sampled =
+          evaluate(node_of("GridSample", {{"mode", std::string(mode)}, {"padding_mode", std::string(padding)}}),
+                   {image, grid}, 20);
+      const auto values = sampled.as<float>();
+      EXPECT_TRUE(std::isnan(values[0])) << mode << padding;
+      const std::string kind = padding;
+      if (kind == "zeros") {
+        EXPECT_EQ(values[1], 0) << mode;
+        EXPECT_EQ(values[2], 0) << mode;
+      } else if (kind == "border") {
+        EXPECT_EQ(values[1], mode == std::string("nearest") ? 2 : 3) << mode;
+      }
+    }
+  }
+}
+
+TEST(Interpreter, IntegersThatResizeOvershootsStayInRange) {
+  // Two bright pixels in the dark: the cubic kernel swings above 255 between them and below 0 beside them.
+  const Tensor image = Tensor::of<std::uint8_t>({1, 1, 1, 6}, {0, 0, 255, 255, 0, 0});
+  const Tensor resized = evaluate(node_of("Resize", {{"mode", std::string("cubic")}}),
+                                  {image, Tensor(), Tensor(), integers({1, 1, 1, 12})});
+  const auto values = resized.as<std::uint8_t>();
+  EXPECT_EQ(values[5], 255);
+  EXPECT_EQ(values[6], 255);
+  EXPECT_EQ(values[2], 0);
+  EXPECT_EQ(values[9], 0);
+}
+
+TEST(Interpreter, DequantizesToFloatsAlone) {
+  const Tensor scale = Tensor::of<float>({}, {0.5F});
+  const Tensor quantised = Tensor::of<std::int8_t>({2}, {2, -3});
+  EXPECT_EQ(evaluate(node_of("DequantizeLinear"), {quantised, scale}).as<float>()[1], -1.5F);
+  EXPECT_EQ(failure(node_of("DequantizeLinear", {{"output_dtype", static_cast<std::int64_t>(DType::kFloat64)}}),
+                    {quantised, scale}),
+            ErrorKind::kUnsupported)
+      << "its bytes were those of bfloat16";
+  EXPECT_EQ(failure(node_of("Dropout"), {scale, Tensor(), Tensor(DType::kBool, {0})}), ErrorKind::kBadInput);
 }
 
 TEST(Interpreter, EmptyAndExtremeValues) {
