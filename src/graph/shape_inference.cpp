@@ -254,12 +254,20 @@ class Walker {
     const auto found = rules().find(node.op_type);
     if (found != rules().end()) found->second(site);
     for (ValueFact& output : site.outputs) {
+      if (output.shape) refuse_negative(site, *output.shape);
       if (output.elements &&
           (output.elements->size() > ValueFact::kMaxTracked || !output.shape || output.shape->size() > 1)) {
         output.elements.reset();
       }
     }
     return std::move(site.outputs);
+  }
+
+  /// A negative length, repeat or padding larger than the input, in whatever rule it went through.
+  static void refuse_negative(const Site& site, const Extents& shape) {
+    const bool has_negative = std::any_of(shape.begin(), shape.end(),
+                                          [](const Extent& extent) { return extent.is_known() && extent.value() < 0; });
+    if (has_negative) site.fail("its result would have the shape " + shape_rules::to_string(shape));
   }
 
   /// Output types that follow from the operator's type variables alone.
@@ -312,6 +320,7 @@ class Walker {
           if (is_first) {
             if (fact != nullptr) site.outputs[i] = *fact;
             site.outputs[i].elements.reset();
+            site.outputs[i].constant = Tensor();  // the other branch may give other values
           } else {
             join(site.outputs[i], fact);
           }

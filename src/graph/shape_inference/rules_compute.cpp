@@ -31,6 +31,13 @@ Window window_of(const Site& site, std::vector<std::int64_t> kernel) {
     if (window.kernel[i] < 1 || window.strides[i] < 1 || window.dilations[i] < 1) {
       site.fail("a kernel, stride or dilation below 1");
     }
+    // So that no sum or product of them overflows.
+    constexpr std::int64_t kMaxWindow = std::int64_t{1} << 30;
+    if (std::max({window.kernel[i], window.strides[i], window.dilations[i]}) > kMaxWindow ||
+        std::max(window.pads[i], window.pads[i + rank]) > kMaxWindow ||
+        std::min(window.pads[i], window.pads[i + rank]) < -kMaxWindow) {
+      site.fail("a kernel, stride, dilation or pad of more than 2^30");
+    }
   }
   return window;
 }
@@ -212,8 +219,14 @@ void layer_normalization(Site& site) {
 }
 
 /// floor(extent * scale), as an expression where the scale or its inverse is an integer.
-Extent scaled(const Extent& extent, float scale) {
-  if (extent.is_known()) return static_cast<std::int64_t>(std::floor(static_cast<double>(extent.value()) * scale));
+Extent scaled(const Site& site, const Extent& extent, float scale) {
+  if (!(scale > 0)) site.fail("a scale of " + std::to_string(scale));
+  if (extent.is_known()) {
+    const double product = std::floor(static_cast<double>(extent.value()) * static_cast<double>(scale));
+    if (!(product < 1e15))
+      site.fail("a scale of " + std::to_string(scale) + " for " + extent.to_string() + " elements");
+    return static_cast<std::int64_t>(product);
+  }
   if (scale >= 1 && scale <= 1024 && scale == std::floor(scale)) return extent * static_cast<std::int64_t>(scale);
   const float inverse = 1 / scale;
   if (inverse >= 1 && inverse <= 1024 && inverse == std::floor(inverse)) {
@@ -245,7 +258,7 @@ void resize(Site& site) {
                              scales->constant.num_elements() == static_cast<std::int64_t>(axes.size());
     for (std::size_t i = 0; i < axes.size(); ++i) {
       Extent& extent = shape[axes[i]];
-      extent = is_constant && !(has_sizes && keeps_aspect) ? scaled(extent, scales->constant.as<float>()[i])
+      extent = is_constant && !(has_sizes && keeps_aspect) ? scaled(site, extent, scales->constant.as<float>()[i])
                                                            : Extent::fresh();
     }
   }

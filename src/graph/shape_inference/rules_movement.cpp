@@ -270,6 +270,7 @@ void split(Site& site) {
   for (std::size_t i = 0; i < count; ++i) {
     Extents shape = *in;
     if (lengths) {
+      if ((*lengths)[i] < 0) site.fail("a length of " + std::to_string((*lengths)[i]));
       shape[axis] = (*lengths)[i];
     } else if ((*in)[axis].is_known()) {
       const std::int64_t extent = (*in)[axis].value();
@@ -385,6 +386,9 @@ void expand(Site& site) {
   const Extents* in = site.shape(0);
   const auto wanted = shape_from(site, 1);
   if (in == nullptr || !wanted) return;
+  for (const Extent& extent : *wanted) {
+    if (extent.is_known() && extent.value() < 0) site.fail("the shape " + to_string(*wanted) + " is wanted");
+  }
   site.set_shape(0, broadcast(site, *in, *wanted));
   const Extents* elements = site.elements(0);
   const auto shape = site.outputs[0].static_shape();
@@ -444,8 +448,7 @@ void space_to_depth(Site& site) {
   const std::int64_t block = site.node.int_attribute("blocksize", 0);
   if (in == nullptr) return;
   if (in->size() != 4 || block < 1) site.fail("a tensor of rank 4 and a block size are wanted");
-  site.set_shape(0,
-                 {(*in)[0], (*in)[1] * block * block, floor_divide((*in)[2], block), floor_divide((*in)[3], block)});
+  site.set_shape(0, {(*in)[0], (*in)[1] * block * block, floor_divide((*in)[2], block), floor_divide((*in)[3], block)});
 }
 
 void gather(Site& site) {

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -221,6 +223,22 @@ TEST(ShapeInference, BranchesKeepWhatTheyShare) {
   EXPECT_EQ(model.graph.value_infos[0].type->to_string(), "float32[?, 4]");
 }
 
+TEST(ShapeInference, TheConstantOfOneBranchIsNotThatOfBoth) {
+  Model model = model_with({{"1", "1", "4", "4"}, {}});
+  model.graph.inputs[1].type->dtype = DType::kBool;
+  const auto branch = [](float scale) {
+    auto graph = std::make_shared<Graph>();
+    graph->initializers.push_back(Initializer{"out", Tensor::of<float>({4}, {1, 1, scale, scale}), {}, {}});
+    ValueInfo output;
+    output.name = "out";
+    graph->outputs.push_back(output);
+    return graph;
+  };
+  add(model, "If", {"x1"}, "scales", {{"then_branch", branch(2)}, {"else_branch", branch(3)}});
+  add(model, "Resize", {"x0", "", "scales"}, "y");
+  EXPECT_EQ(shape_of(model, "y"), "?,?,?,?") << "8 by 8 is the first branch's";
+}
+
 TEST(ShapeInference, ExtentsAreToldFromMinusOne) {
   // How PyTorch writes an expansion to a shape that may hold -1.
   Model model = model_with({{"n", "4"}, {"n", "1"}});
@@ -250,6 +268,34 @@ TEST(ShapeInference, HostileExtentsDoNotOverflow) {
   add_integers(model, "step", {INT64_MIN});
   add(model, "Slice", {"x0", "low", "low", "", "step"}, "s");
   EXPECT_EQ(failure_of(model), "no error");
+  Model conv = model_with({{"1", "1", "8"}, {"1", "1", "3"}});
+  add(conv, "Conv", {"x0", "x1"}, "y", {{"dilations", Ints{INT64_MAX}}});
+  EXPECT_THAT(failure_of(conv), HasSubstr("2^30"));
+  for (const float scale : {-1.0F, 0.0F, 1e30F, std::numeric_limits<float>::quiet_NaN()}) {
+    Model resized = model_with({{"8"}});
+    resized.graph.initializers.push_back(Initializer{"scales", Tensor::of<float>({1}, {scale}), {}, {}});
+    add(resized, "Resize", {"x0", "", "scales"}, "y");
+    EXPECT_THAT(failure_of(resized), HasSubstr("a scale of")) << scale;
+  }
+}
+
+TEST(ShapeInference, NegativeExtentsAreRefused) {
+  Model split = model_with({{"4"}});
+  split.graph.inputs[0].type->dtype = DType::kInt64;
+  add_integers(split, "values", {1, 2, 3, 4});
+  add_integers(split, "lengths", {-2, 6});
+  add(split, "Split", {"values", "lengths"}, "y");
+  split.graph.nodes[0].outputs.push_back("z");  // the second part began before the first element
+  EXPECT_THAT(failure_of(split), HasSubstr("a length of -2"));
+  Model expanded = model_with({{"1"}});
+  add_integers(expanded, "one", {1});
+  add_integers(expanded, "shape", {-1});
+  add(expanded, "Expand", {"one", "shape"}, "y");
+  EXPECT_THAT(failure_of(expanded), HasSubstr("[-1]"));
+  Model tiled = model_with({{"2"}});
+  add_integers(tiled, "repeats", {-1});
+  add(tiled, "Tile", {"x0", "repeats"}, "y");
+  EXPECT_THAT(failure_of(tiled), HasSubstr("[-2]"));
 }
 
 }  // namespace
