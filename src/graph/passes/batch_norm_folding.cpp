@@ -4,6 +4,7 @@
 // takes factors and offsets of its result into its weights and bias. Computed in double, rounded once.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "graph/passes/passes.h"
@@ -42,6 +43,14 @@ Tensor from_doubles(const std::vector<double>& values, DType dtype, const Shape&
     }
   }
   return out;
+}
+
+/// Whether the type can hold them all: float16 ends at 65504, and a BatchNormalization's factor may be a thousand.
+bool can_hold(DType dtype, const std::vector<double>& values) {
+  const double largest = dtype == DType::kFloat64   ? std::numeric_limits<double>::max()
+                         : dtype == DType::kFloat16 ? 65504.0
+                                                    : 3.38e38;  // bfloat16's, just below float32's
+  return std::all_of(values.begin(), values.end(), [&](double value) { return std::fabs(value) <= largest; });
 }
 
 bool is_computable(DType dtype) {
@@ -138,6 +147,7 @@ class Folder {
       offsets[i] = offsets[i] * affine.factors[i] + affine.offsets[i] / beta;
     }
     const DType dtype = weight->dtype();
+    if (!can_hold(dtype, values) || !can_hold(dtype, offsets)) return false;
     const Shape bias_shape = has_bias ? bias->shape() : Shape{num_channels};
     replace(linear, 1, from_doubles(values, dtype, weight->shape()), linear.inputs[1]);
     const std::string bias_name = has_bias ? linear.inputs[2] : norm.inputs[2];
@@ -195,6 +205,7 @@ class Folder {
       values[i] *= affine.factors[static_cast<std::int64_t>(i) % num_channels];
     }
     const DType dtype = weight->dtype();
+    if (!can_hold(dtype, values) || !can_hold(dtype, affine.offsets)) return false;
     replace(product, 1, from_doubles(values, dtype, weight->shape()), product.inputs[1]);
     const std::string offset_name = norm.inputs[2];
     norm.op_type = "Add";

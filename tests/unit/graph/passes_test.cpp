@@ -241,6 +241,26 @@ TEST(BatchNormFolding, LeavesSharedWeightsOfOthersAlone) {
   EXPECT_LT(largest_difference(before, b.model, {{"x", ramp({1, 2, 4, 4})}}), 1e-5);
 }
 
+TEST(BatchNormFolding, StaysWhereTheWeightsWouldOverflow) {
+  Builder b;
+  const auto halves = [](const Shape& shape, std::uint16_t bits) {
+    Tensor tensor(DType::kFloat16, shape);
+    const auto bytes = tensor.mutable_bytes();
+    for (std::size_t i = 0; i < bytes.size(); ++i)
+      bytes[i] = static_cast<std::byte>(i % 2 == 0 ? bits & 255 : bits >> 8);
+    return tensor;
+  };
+  constexpr std::uint16_t kOne = 0x3c00;
+  constexpr std::uint16_t kThousand = 0x63d0;
+  b.input("x", known({1, 1, 2, 2}), DType::kFloat16).weight("w", halves({1, 1, 1, 1}, kThousand));
+  b.weight("gamma", halves({1}, kOne)).weight("beta", halves({1}, 0)).weight("mean", halves({1}, 0));
+  b.weight("var", halves({1}, 0));  // a dead channel: its factor is 1 / sqrt(epsilon)
+  b.node("Conv", {"x", "w"}, {"c"});
+  b.node("BatchNormalization", {"c", "gamma", "beta", "mean", "var"}, {"y"}).output("y", DType::kFloat16);
+  run_passes(b.model, {});
+  EXPECT_THAT(types_of(b.model.graph), Contains("BatchNormalization"));
+}
+
 TEST(BatchNormFolding, GemmAndMatMul) {
   for (const bool is_gemm : {true, false}) {
     Builder b;
