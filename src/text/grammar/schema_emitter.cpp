@@ -51,14 +51,21 @@ std::int32_t SchemaEmitter::rule_of(const Conjunction& conjunction) {
   key.erase(std::unique(key.begin(), key.end()), key.end());
   const auto [found, is_new] = rules_.try_emplace(key, -1);
   if (!is_new) return found->second;
-  const std::int32_t rule = draft_.add_rule(conjunction.empty() ? "#" : conjunction.front().path);
-  found->second = rule;
-  Nfa& nfa = draft_.begin_rule(rule);
-  const std::int32_t start = draft_.rules[rule].start;
-  const std::int32_t end = nfa.add_state();
-  draft_.rules[rule].end = end;
-  for (const FlatSchema& flat : reader_.flatten(conjunction)) append_flat(nfa, start, flat, end);
-  return rule;
+  found->second = draft_.add_rule(conjunction.empty() ? "#" : conjunction.front().path);
+  unwritten_.emplace_back(found->second, conjunction);
+  return found->second;
+}
+
+void SchemaEmitter::write_rules() {
+  while (!unwritten_.empty()) {
+    const auto [rule, conjunction] = std::move(unwritten_.front());
+    unwritten_.pop_front();
+    Nfa& nfa = draft_.begin_rule(rule);
+    const std::int32_t start = draft_.rules[rule].start;
+    const std::int32_t end = nfa.add_state();
+    draft_.rules[rule].end = end;
+    for (const FlatSchema& flat : reader_.flatten(conjunction)) append_flat(nfa, start, flat, end);
+  }
 }
 
 std::int32_t SchemaEmitter::append_value(Nfa& nfa, std::int32_t from, const Conjunction& conjunction) {
@@ -653,6 +660,7 @@ GrammarDraft draft_of_json_schema(std::string_view schema_json, const SchemaStyl
   draft.root = draft.add_rule("#");
   Nfa& nfa = draft.begin_rule(draft.root);
   draft.rules[draft.root].end = emitter.append_value(nfa, draft.rules[draft.root].start, {{&reader.root(), "#"}});
+  emitter.write_rules();
   emitter.check_exclusions();
   draft.contradictions = emitter.contradictions();
   return draft;

@@ -2,8 +2,10 @@
 // taken apart by text/grammar/schema_reader.h.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "text/grammar/schema_reader.h"
@@ -15,8 +17,11 @@ class SchemaEmitter {
  public:
   SchemaEmitter(GrammarDraft& draft, const SchemaReader& reader, const SchemaStyle& style);
 
-  /// The rule of a conjunction, made where it is not yet there.
+  /// The rule of a conjunction, made where it is not yet there; what it says is written by write_rules().
   std::int32_t rule_of(const Conjunction& conjunction);
+  /// Writes the rules asked for, and those that they ask for in turn: one after the other, since a document's
+  /// references may lead further than a stack reaches.
+  void write_rules();
   /// Shows that the branches of every oneOf met exclude each other. Throws Error{kUnsupported} where it cannot.
   void check_exclusions();
   /// Why schemas that no value conforms to are so, first met first: path and reason.
@@ -64,6 +69,7 @@ class SchemaEmitter {
   SchemaStyle style_;
   SyntaxEmitter emitter_;
   std::map<std::vector<const OrderedJson*>, std::int32_t> rules_;
+  std::deque<std::pair<std::int32_t, Conjunction>> unwritten_;
   std::map<std::string, std::int32_t> string_rules_;  ///< By patterns and formats.
   std::map<std::string, Dfa> patterns_;
   std::vector<std::pair<std::string, std::string>> contradictions_;

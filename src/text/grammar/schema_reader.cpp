@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "base/json_reader.h"
 #include "pajamas/error.h"
@@ -14,6 +15,12 @@ namespace {
 constexpr std::size_t kMaxAlternatives = 256;
 /// Alternatives looked at in all, those that contradict themselves included: about a second.
 constexpr std::int64_t kMaxExpansions = 200'000;
+/// References and allOf that lead from one schema to the next with nothing written between; each holds its way here.
+constexpr std::size_t kMaxChain = 1000;
+/// Names under properties, patternProperties or required: they are looked up one after the other.
+constexpr std::size_t kMaxMembers = 10'000;
+/// Comparisons of the values of enums that hold together.
+constexpr std::size_t kMaxComparisons = 10'000'000;
 
 /// Say nothing about which texts are allowed.
 constexpr std::array<std::string_view, 24> kAnnotations = {"$schema",
@@ -58,11 +65,8 @@ unsigned type_bits(const std::string& name, const std::string& path) {
 }
 
 std::uint32_t count_of(const SchemaRef& value) {
-  if (!value.json->is_number() || value.json->get<double>() < 0 ||
-      value.json->get<double>() != static_cast<double>(static_cast<std::int64_t>(value.json->get<double>()))) {
-    fail_schema(value.path, "should be a number of things, 0 or more");
-  }
-  const double count = value.json->get<double>();
+  const double count = value.json->is_number() ? value.json->get<double>() : -1;
+  if (count < 0 || count != std::floor(count)) fail_schema(value.path, "should be a number of things, 0 or more");
   if (count > 1e9) refuse_schema(value.path, "a count above a thousand million is not supported");
   return static_cast<std::uint32_t>(count);
 }
@@ -100,8 +104,15 @@ std::string pointer_step(const std::string& name) {
   return "/" + step;
 }
 
+void refuse_many_names(const SchemaRef& value) {
+  if (value.json->size() > kMaxMembers) {
+    refuse_schema(value.path, "more than " + std::to_string(kMaxMembers) + " names in one place are not supported");
+  }
+}
+
 std::vector<std::pair<std::string, SchemaRef>> members_of(const SchemaRef& value) {
   if (!value.json->is_object()) fail_schema(value.path, "should be an object of schemas");
+  refuse_many_names(value);
   std::vector<std::pair<std::string, SchemaRef>> members;
   for (auto it = value.json->begin(); it != value.json->end(); ++it) {
     members.emplace_back(it.key(), SchemaRef{&it.value(), value.path + pointer_step(it.key())});
@@ -258,6 +269,10 @@ bool SchemaReader::apply(const Pending& pending, FlatSchema& flat, std::vector<P
     if (std::find(pending.chain.begin(), pending.chain.end(), next.json) != pending.chain.end()) {
       fail_schema(schema.path, "$ref leads in a circle (" + next.path + ") with nothing written on the way");
     }
+    if (pending.chain.size() >= kMaxChain) {
+      refuse_schema(schema.path, "more than " + std::to_string(kMaxChain) + " schemas lead from one to the next here",
+                    "refer to the last of them");
+    }
     Pending result{next, pending.chain};
     result.chain.push_back(next.json);
     return result;
@@ -293,6 +308,10 @@ bool SchemaReader::apply(const Pending& pending, FlatSchema& flat, std::vector<P
       choices.push_back(std::move(choice));
       const bool is_new =
           std::find(seen_exclusions_.begin(), seen_exclusions_.end(), value.json) == seen_exclusions_.end();
+      if (keyword == "oneOf" && parts.size() > kMaxAlternatives) {
+        refuse_schema(value.path,
+                      "oneOf of more than " + std::to_string(kMaxAlternatives) + " schemas is not supported");
+      }
       if (keyword == "oneOf" && is_new) {
         seen_exclusions_.push_back(value.json);
         // What stands beside oneOf belongs to every branch; without the oneOf itself it is one of these schemas.
@@ -329,6 +348,9 @@ void SchemaReader::apply_keyword(const std::string& keyword, const SchemaRef& va
     std::vector<SchemaRef> values = keyword == "const" ? std::vector<SchemaRef>{value} : elements_of(value, true);
     if (values.empty()) fail_schema(value.path, "is empty: no value can conform");
     if (flat.values) {
+      if (!flat.values->empty() && values.size() > kMaxComparisons / flat.values->size()) {
+        refuse_schema(value.path, "too large beside the other enum: their values are compared one with one");
+      }
       std::erase_if(values, [&](const SchemaRef& a) {
         return std::none_of(flat.values->begin(), flat.values->end(),
                             [&](const SchemaRef& b) { return *a.json == *b.json; });
@@ -421,6 +443,7 @@ void SchemaReader::apply_keyword(const std::string& keyword, const SchemaRef& va
     flat.max_properties = std::min(flat.max_properties, count_of(value));
   } else if (keyword == "required") {
     implies(kObjectBit);
+    refuse_many_names(value);
     for (const SchemaRef& name : elements_of(value, true)) {
       if (!name.json->is_string()) fail_schema(name.path, "should be the name of a property");
       const auto text = name.json->get<std::string>();

@@ -257,6 +257,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Refusal{"{", kBad, "JSON schema", "is not valid JSON"}, Refusal{"3", kBad, "#", "should be a schema"},
         Refusal{"false", kBad, "JSON schema", "no"},
+        Refusal{R"({"type":"string","minLength":1e300})", kNot, "#/minLength", "thousand million"},
+        Refusal{R"({"type":"string","minLength":0.5})", kBad, "#/minLength", "0 or more"},
         Refusal{R"({"type":"array","minItems":3,"maxItems":2})", kBad, "#", "minItems is more than maxItems"},
         Refusal{R"({"type":"string","minLength":3,"maxLength":2})", kBad, "#", "minLength is more than maxLength"},
         Refusal{R"({"type":"integer","minimum":3,"maximum":2})", kBad, "#", "no number"},
@@ -320,6 +322,23 @@ TEST(GrammarSchemaErrorTest, BoundsTheWorkOfHostileSchemas) {
   for (int i = 0; i < 5000; ++i) enums += std::string(i > 0 ? "," : "") + "\"value " + std::to_string(i * 7919) + "\"";
   EXPECT_NO_THROW(TokenGrammar::from_json_schema(enums + "]}", vocabulary()));
   EXPECT_NO_THROW(TokenGrammar::from_json_schema(R"({"type":"string","maxLength":100000000})", vocabulary()));
+  // References in a row, with and without something written on the way: none may be a level of the stack.
+  const auto chain = [](int length, const std::string& before, const std::string& behind) {
+    std::string schema = R"({"$ref":"#/$defs/d0","$defs":{)";
+    for (int i = 0; i < length; ++i) {
+      schema += "\"d" + std::to_string(i) + "\":" + before + R"({"$ref":"#/$defs/d)" + std::to_string(i + 1) + "\"}" +
+                behind + ",";
+    }
+    return schema + "\"d" + std::to_string(length) + R"(":{"type":"null"}}})";
+  };
+  const std::string before = R"({"type":"object","required":["a"],"properties":{"a":)";
+  EXPECT_NO_THROW(TokenGrammar::from_json_schema(chain(1000, before, "}}"), vocabulary()));
+  EXPECT_THROW(TokenGrammar::from_json_schema(chain(10'000, before, "}}"), vocabulary()), Error);  // too many states
+  EXPECT_NO_THROW(TokenGrammar::from_json_schema(chain(500, "", ""), vocabulary()));
+  EXPECT_THROW(TokenGrammar::from_json_schema(chain(9000, "", ""), vocabulary()), Error);
+  std::string branches = R"({"oneOf":[)";
+  for (int i = 0; i < 20000; ++i) branches += std::string(i > 0 ? "," : "") + R"({"const":)" + std::to_string(i) + "}";
+  EXPECT_THROW(TokenGrammar::from_json_schema(branches + "]}", vocabulary()), Error);
   EXPECT_THROW(TokenGrammar::from_json_schema(R"({"type":"string","pattern":"^(?:ab|abc){100000}$"})", vocabulary()),
                Error);
 }
