@@ -14,6 +14,8 @@ namespace pajamas::grammar {
 namespace {
 
 constexpr int kMaxNesting = 200;
+/// Quantifiers behind one another (a+?): each is one level of the tree more, and two already say all there is to say.
+constexpr int kMaxQuantifiers = 4;
 constexpr std::uint32_t kMaxCount = 1'000'000;
 /// Rules up to this many characters are written into their callers, which are then deterministic with what follows.
 constexpr std::size_t kMaxInlined = 64;
@@ -210,7 +212,8 @@ class EbnfParser : private TextCursor {
     SyntaxNode node = atom(depth);
     node.position = position;
     skip_space();
-    while (!is_at_end()) {
+    for (int num_quantifiers = 0; !is_at_end(); ++num_quantifiers) {
+      const std::size_t quantifier = at_;
       std::uint32_t min_count = 0;
       std::uint32_t max_count = kUnlimited;
       if (take('*')) {
@@ -245,6 +248,9 @@ class EbnfParser : private TextCursor {
         break;
       }
       if (max_count < min_count) fail("a repetition's counts are in the wrong order");
+      if (num_quantifiers == kMaxQuantifiers) {
+        fail_at(quantifier, "more than " + std::to_string(kMaxQuantifiers) + " repetitions of one another");
+      }
       node = repetition_node(std::move(node), min_count, max_count);
       skip_space();
     }
@@ -406,7 +412,8 @@ std::size_t written_size(const SyntaxNode& node, const std::vector<std::optional
       }
       if (num_members > kBroadClass) return kMaxInlined + 1;
       const std::uint32_t copies = node.max_count == kUnlimited ? node.min_count + 1 : node.max_count;
-      size = written_size(child, sizes) * std::min<std::uint32_t>(copies, kMaxInlined + 1);
+      // Of {0} too the tree holds what is repeated, and whoever it is written into holds it again.
+      size = written_size(child, sizes) * std::clamp<std::uint32_t>(copies, 1, kMaxInlined + 1);
       break;
     }
     default:

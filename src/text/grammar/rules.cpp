@@ -11,15 +11,23 @@
 namespace pajamas::grammar {
 namespace {
 
+/// What one more look at a rule costs, in Limits::work_left: the rounds below are as many as the longest chain of rules
+/// in the wrong order.
+constexpr std::int64_t kWorkOfRound = 4;
+/// Rules that begin with one another, one in the next; each is a level of recursion for every byte (Walker::step_item).
+constexpr int kMaxFirstCalls = 1000;
+
 /// Which rules accept the empty text.
-std::vector<bool> nullable_rules(const std::vector<GrammarDraft::Rule>& rules) {
+std::vector<bool> nullable_rules(const std::vector<GrammarDraft::Rule>& rules, const Limits& limits) {
   std::vector<bool> is_nullable(rules.size(), false);
   for (std::size_t i = 0; i < rules.size(); ++i) is_nullable[i] = rules[i].is_counted && rules[i].min_count == 0;
   bool has_changed = true;
   while (has_changed) {
     has_changed = false;
-    for (std::size_t i = 0; i < rules.size(); ++i) {
+    // Backwards: most grammars define what they call behind the call.
+    for (std::size_t i = rules.size(); i-- > 0;) {
       if (is_nullable[i] || rules[i].nfa == nullptr) continue;
+      limits.spend(kWorkOfRound);
       const std::vector<Nfa::State>& states = rules[i].nfa->states();
       std::vector<bool> is_met(states.size(), false);
       std::vector<std::int32_t> open{rules[i].start};
@@ -122,15 +130,10 @@ Nfa& GrammarDraft::begin_rule(std::int32_t rule) {
 }
 
 std::int32_t GrammarDraft::counted_rule(const Dfa& body, std::uint32_t min_count, std::uint32_t max_count) {
-  const std::string print = fingerprint(body);
-  for (std::size_t i = 0; i < rules.size(); ++i) {
-    const Rule& rule = rules[i];
-    if (rule.is_counted && rule.min_count == min_count && rule.max_count == max_count &&
-        fingerprint(rule.body) == print) {
-      return static_cast<std::int32_t>(i);
-    }
-  }
+  const auto [found, is_new] = counted_rules.try_emplace({fingerprint(body), min_count, max_count}, 0);
+  if (!is_new) return found->second;
   const std::int32_t id = add_rule("repetition");
+  found->second = id;
   rules[id].is_counted = true;
   rules[id].body = body;
   rules[id].min_count = min_count;
@@ -140,7 +143,7 @@ std::int32_t GrammarDraft::counted_rule(const Dfa& body, std::uint32_t min_count
 
 Rules::Rules(GrammarDraft&& draft, const ByteSet& spellable) {
   const std::size_t num_rules = draft.rules.size();
-  const std::vector<bool> is_nullable = nullable_rules(draft.rules);
+  const std::vector<bool> is_nullable = nullable_rules(draft.rules, *draft.limits);
   std::vector<Dfa> automata(num_rules);
   std::size_t num_states = 0;
   for (std::size_t i = 0; i < num_rules; ++i) {
@@ -173,8 +176,10 @@ Rules::Rules(GrammarDraft&& draft, const ByteSet& spellable) {
   std::vector<bool> is_productive(num_rules, false);
   for (bool has_changed = true; has_changed;) {
     has_changed = false;
-    for (std::size_t i = 0; i < num_rules; ++i) {
-      if (is_productive[i] || !can_end(automata[i], is_productive)) continue;
+    for (std::size_t i = num_rules; i-- > 0;) {
+      if (is_productive[i]) continue;
+      draft.limits->spend(kWorkOfRound);
+      if (!can_end(automata[i], is_productive)) continue;
       is_productive[i] = true;
       has_changed = true;
       draft.limits->spend(static_cast<std::int64_t>(automata[i].states.size()) / 8);
@@ -305,6 +310,7 @@ void Rules::flatten(std::vector<GrammarDraft::Rule>& drafts, std::vector<Dfa>& a
   // this check finds (callees first) is also the order to collect first bytes in.
   std::vector<std::int32_t> order;
   std::vector<std::uint8_t> mark(rules_.size(), 0);
+  std::vector<int> num_first_calls(rules_.size(), 0);
   std::vector<std::pair<std::int32_t, const Call*>> path;
   for (std::size_t root = 0; root < rules_.size(); ++root) {
     if (mark[root] != 0) continue;
@@ -315,6 +321,14 @@ void Rules::flatten(std::vector<GrammarDraft::Rule>& drafts, std::vector<Dfa>& a
       if (path.back().second == calls_end(rules_[id].start)) {
         mark[id] = 2;
         order.push_back(id);
+        for (const Call* call = calls_begin(rules_[id].start); call != calls_end(rules_[id].start); ++call) {
+          num_first_calls[id] = std::max(num_first_calls[id], num_first_calls[call->rule] + 1);
+        }
+        if (num_first_calls[id] > kMaxFirstCalls) {
+          throw Error(ErrorKind::kUnsupported,
+                      "more than " + std::to_string(kMaxFirstCalls) + " rules begin with one another", rules_[id].name,
+                      "write the rules that only name another in its place");
+        }
         path.pop_back();
         continue;
       }
@@ -335,7 +349,7 @@ void Rules::flatten(std::vector<GrammarDraft::Rule>& drafts, std::vector<Dfa>& a
     }
   }
   compute_first(order);
-  compute_follow();
+  compute_follow(limits);
 }
 
 void Rules::compute_first(const std::vector<std::int32_t>& order) {
@@ -353,10 +367,11 @@ void Rules::compute_first(const std::vector<std::int32_t>& order) {
   for (std::int32_t state = 0; state < num_states(); ++state) collect(state);
 }
 
-void Rules::compute_follow() {
+void Rules::compute_follow(const Limits& limits) {
   for (bool has_changed = true; has_changed;) {
     has_changed = false;
     for (Rule& rule : rules_) {
+      limits.spend(1 + static_cast<std::int64_t>(rule.return_states.size()) / 2);
       ByteSet follow = rule.follow;
       for (const std::int32_t state : rule.return_states) {
         follow |= first_bytes_[state];

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "text/grammar/automaton.h"
@@ -41,6 +44,8 @@ struct GrammarDraft {
   std::int32_t root = 0;
   /// Places that allow nothing, and why: what an empty language is explained by.
   std::vector<std::pair<std::string, std::string>> contradictions;
+  /// Counted rules by the fingerprint of the body and the two counts.
+  std::map<std::tuple<std::string, std::uint32_t, std::uint32_t>, std::int32_t> counted_rules;
 };
 
 /// Immutable after construction.
@@ -97,7 +102,7 @@ class Rules {
  private:
   void flatten(std::vector<GrammarDraft::Rule>& drafts, std::vector<Dfa>& automata, const Limits& limits);
   void compute_first(const std::vector<std::int32_t>& order);
-  void compute_follow();
+  void compute_follow(const Limits& limits);
 
   std::vector<Rule> rules_;  ///< The root first.
   bool is_nullable_ = false;

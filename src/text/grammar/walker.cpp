@@ -37,6 +37,19 @@ void Walker::emit(const Item& item) {
   items.push_back(item);
 }
 
+bool Walker::is_new_call(std::int32_t rule_start, std::int32_t top, std::int32_t below) {
+  for (const MadeCall& made : made_calls_) {
+    if (made.rule_start == rule_start && made.top == top && has_equal_links(made.below, below)) return false;
+  }
+  if (made_calls_.size() >= kMaxCalls) {
+    throw Error(ErrorKind::kUnsupported,
+                "the grammar is so ambiguous that more than " + std::to_string(kMaxCalls) + " rules may begin at once",
+                {}, "let the alternatives begin with different text");
+  }
+  made_calls_.push_back({rule_start, top, below});
+  return true;
+}
+
 void Walker::step_item(Item item, std::uint8_t byte) {
   while (true) {
     const std::uint8_t flags = rules_->flags(item.state);
@@ -63,7 +76,12 @@ void Walker::step_item(Item item, std::uint8_t byte) {
           std::int32_t link = item.link;
           // Nothing can follow in the calling rule: return to its caller at once, and lists written by recursion at
           // their end need no stack.
-          if ((rules_->flags(call->target) & Rules::kStop) == 0) {
+          const bool needs_frame = (rules_->flags(call->target) & Rules::kStop) == 0;
+          const std::int32_t top = needs_frame ? call->target : link >= 0 ? links[link].state : kNothingBelow;
+          const std::int32_t below = needs_frame || link < 0 ? link : links[link].parent;
+          // Rules that share what they begin with lead to the same call by a number of ways that doubles with each.
+          if (!is_new_call(start, top, below)) continue;
+          if (needs_frame) {
             if (link >= 0 && links[link].depth >= kMaxDepth) continue;
             link = push(call->target, link);
           }
@@ -84,6 +102,7 @@ void Walker::step_item(Item item, std::uint8_t byte) {
 bool Walker::step(std::size_t begin, std::size_t end, std::uint8_t byte) {
   produced_begin_ = items.size();
   has_asked_below_ = false;
+  made_calls_.clear();
   for (std::size_t i = begin; i < end; ++i) step_item(items[i], byte);
   return has_asked_below_;
 }

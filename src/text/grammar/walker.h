@@ -15,6 +15,8 @@ namespace pajamas::grammar {
 constexpr std::int32_t kMaxDepth = 512;
 /// Readings of one text alive at once; more only come from grammars that are ambiguous without bound.
 constexpr std::size_t kMaxStacks = 512;
+/// Calls tried for one byte; a grammar of a few thousand rules that all may begin here has more readings than that.
+constexpr std::size_t kMaxCalls = 4096;
 
 /// What lies below the lowest frame that a walk knows.
 constexpr std::int32_t kUnknownBelow = -1;
@@ -74,6 +76,8 @@ class Walker {
  private:
   void emit(const Item& item);
   void step_item(Item item, std::uint8_t byte);
+  /// Whether this step goes into `rule_start` above the frames `top` and `below` for the first time.
+  bool is_new_call(std::int32_t rule_start, std::int32_t top, std::int32_t below);
   bool has_equal_links(std::int32_t a, std::int32_t b) const;
 
   /// The nodes [first, last), all of one parent and what lies below them, from the items [begin, items.size()).
@@ -84,6 +88,12 @@ class Walker {
   const Rules* rules_ = nullptr;
   std::size_t produced_begin_ = 0;
   bool has_asked_below_ = false;
+  struct MadeCall {
+    std::int32_t rule_start;
+    std::int32_t top;
+    std::int32_t below;
+  };
+  std::vector<MadeCall> made_calls_;        ///< Of this step.
   std::vector<std::int32_t> plain_states_;  ///< By depth in the trie.
 };
 

@@ -240,6 +240,37 @@ TEST(GrammarEbnfTest, RefusesByNameLineAndColumn) {
   }
 }
 
+TEST(GrammarEbnfTest, BoundsTheWorkOfHostileGrammars) {
+  EXPECT_THROW(TokenGrammar::from_ebnf("root ::= \"a\"" + std::string(200'000, '?'), vocabulary()), Error);
+  // What is repeated no times was written four times into the next rule, and so on.
+  std::string nothing = "root ::= r40 \"x\"\nr0 ::= \"a\"\n";
+  for (int i = 1; i <= 40; ++i) {
+    const std::string below = " r" + std::to_string(i - 1);
+    nothing += "r" + std::to_string(i) + " ::= (" + below + below + below + below + "){0}\n";
+  }
+  EXPECT_TRUE(accepts(TokenGrammar::from_ebnf(nothing, vocabulary()), "x"));
+  // Two ways to each of the rules below, over and over: 2^40 ways to one reading.
+  std::string diamonds = "root ::= a40 | b40\nleaf ::= \"(\" leaf \")\" | \"x\"\na0 ::= leaf\nb0 ::= leaf\n";
+  for (int i = 1; i <= 40; ++i) {
+    const std::string both = "a" + std::to_string(i - 1) + " | b" + std::to_string(i - 1) + "\n";
+    diamonds += "a" + std::to_string(i) + " ::= " + both + "b" + std::to_string(i) + " ::= " + both;
+  }
+  const TokenGrammar grammar = TokenGrammar::from_ebnf(diamonds, vocabulary());
+  EXPECT_TRUE(accepts(grammar, "((x))"));
+  EXPECT_FALSE(accepts(grammar, "((x)"));
+  // Rules that begin with one another are levels of recursion for each byte.
+  for (const bool is_reversed : {false, true}) {
+    std::string chain = "root ::= r0\n";
+    for (int i = 0; i < 2000; ++i) {
+      const std::string rule =
+          "r" + std::to_string(i) + " ::= r" + std::to_string(i + 1) + " \"x\" | \"(\" r" + std::to_string(i) + "\n";
+      chain = is_reversed ? rule + chain : chain + rule;
+    }
+    expect_refusal({(chain + "r2000 ::= \"a\"").c_str(), kNot, "grammar", "begin with one another"},
+                   &TokenGrammar::from_ebnf);
+  }
+}
+
 TEST(GrammarEbnfTest, RefusesEndlessAmbiguityWhileRunning) {
   // Every split of the text is a reading with a count of its own.
   const TokenGrammar grammar = TokenGrammar::from_ebnf("root ::= [a-b]{700,900} [a-c]{700,900} \"x\"", vocabulary());
