@@ -120,6 +120,8 @@ class JsonWriter {
 
   void new_line(int level) {
     if (!style_.has_indent) return;
+    // Before it is made: an indent of a million blanks is one for each level.
+    runtime_.budget().check_text(out.size() + static_cast<std::size_t>(level) * style_.indent.size());
     out += '\n';
     for (int i = 0; i < level; ++i) out += style_.indent;
   }

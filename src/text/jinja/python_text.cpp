@@ -254,7 +254,10 @@ std::string swap_case(std::string_view text) {
 std::string_view strip(std::string_view text, std::optional<std::string_view> chars, bool at_start, bool at_end) {
   std::u32string set;
   if (chars) set = code_points_of(*chars);
-  const auto is_stripped = [&](char32_t c) { return chars ? set.find(c) != std::u32string::npos : is_space(c); };
+  std::sort(set.begin(), set.end());
+  const auto is_stripped = [&](char32_t c) {
+    return chars ? std::binary_search(set.begin(), set.end(), c) : is_space(c);
+  };
   std::size_t begin = 0;
   std::size_t end = text.size();
   while (at_start && begin < end) {

@@ -15,6 +15,7 @@
 
 #include "base/digest.h"
 #include "pajamas/error.h"
+#include "support/cpu_time.h"
 
 namespace pajamas {
 namespace {
@@ -244,8 +245,8 @@ INSTANTIATE_TEST_SUITE_P(
         "{{ 'a'.center(10 ** 10) }}", "{{ 'a'.zfill(10 ** 10) }}", "{{ 'a\\n' | indent(10 ** 10) }}",
         "{{ '\\t'.expandtabs(10 ** 10) }}", "{{ [1] | batch(10 ** 10, 0) | list }}",
         "{{ [1] | slice(10 ** 10) | list }}", "{{ [1] | tojson(indent=10 ** 10) }}",
-        "{% set x = 'a' * 1000000 %}{{ x.replace('a', x) }}", "{% set x = 'a' * 1000000 %}{{ x.replace('', x) }}",
-        "{% set x = ['a' * 1000000] * 100000 %}{{ x | join }}",
+        "{{ [[[[[[[[[[1]]]]]]]]]] | tojson(indent=4000000) }}", "{% set x = 'a' * 1000000 %}{{ x.replace('a', x) }}",
+        "{% set x = 'a' * 1000000 %}{{ x.replace('', x) }}", "{% set x = ['a' * 1000000] * 100000 %}{{ x | join }}",
         "{% set x = 'a' * 1000000 %}{% for i in range(100000) %}{% set y = x in x %}{{ x|upper }}{% endfor %}",
         "{% set l = range(100000)|list %}{% for i in l %}{% set y = l|sort|unique|list %}{% endfor %}",
         "{% set l = range(100000)|list %}{% for i in l %}{% set y = 100001 in l %}{% endfor %}",
@@ -253,6 +254,14 @@ INSTANTIATE_TEST_SUITE_P(
         "{% set ns = namespace() %}{% for i in range(100000) %}{% set ns.x = namespace(y=ns.x, z='a' * 10000) %}"
         "{% endfor %}",
         "{% for i in range(100000) %}{% set x %}{% for j in range(100000) %}x{% endfor %}{% endset %}{% endfor %}"));
+
+TEST(ChatTemplate, StripsByManyCharactersInTimeOfTheTextAlone) {
+  // 50,000 characters to strip, of which each of the text's is the last.
+  const std::string source =
+      "{% set set = range(50000)|map('string')|join %}{% set text = 'b' * 300000 %}{{ (text.strip(set ~ text))|length "
+      "}}";
+  EXPECT_LT(test::cpu_seconds_of([&] { EXPECT_EQ(render(source, nullptr, {}), "0"); }), 5);
+}
 
 TEST(ChatTemplate, RefusesSourcesThatNestTooDeep) {
   const auto repeated = [](const std::string& text, int count) {
