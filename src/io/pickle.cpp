@@ -28,6 +28,8 @@ constexpr std::size_t kMark = SIZE_MAX;
 /// A hundred times those of Whisper large, and some 200 MB.
 constexpr std::size_t kMaxValues = 1 << 20;
 constexpr std::size_t kMaxRank = 16;
+/// Names of storages are numbers; each storage holds its own.
+constexpr std::size_t kMaxKeyBytes = 256;
 
 class PickleReader {
  public:
@@ -145,7 +147,7 @@ class PickleReader {
     const bool is_storage = tuple.kind == Kind::kTuple && members.size() == 5 &&
                             value(members[0]).kind == Kind::kText && value(members[0]).text == "storage" &&
                             value(members[1]).kind == Kind::kGlobal && value(members[1]).text.ends_with(kStorageEnd) &&
-                            value(members[2]).kind == Kind::kText;
+                            value(members[2]).kind == Kind::kText && value(members[2]).text.size() <= kMaxKeyBytes;
     if (!is_storage) refuse("refers to something outside that is no storage");
     PickleValue storage;
     storage.kind = Kind::kStorage;
@@ -160,8 +162,9 @@ class PickleReader {
     if (value(function_index).kind != Kind::kGlobal || value(arguments_index).kind != Kind::kTuple) {
       fail("calls what is no function");
     }
-    const std::string function = value(function_index).text;
-    const std::vector<std::size_t> arguments = value(arguments_index).members;
+    // Not copies: a pickle may give the same million arguments to every call.
+    const std::string& function = value(function_index).text;
+    const std::vector<std::size_t>& arguments = value(arguments_index).members;
     if (function == kOrderedDict) {
       if (!arguments.empty()) fail("makes a dictionary of arguments");
       return push_container(Kind::kDictionary, {});

@@ -13,6 +13,7 @@
 #include "io/pickle.h"
 #include "io/safetensors.h"
 #include "io/zip_archive.h"
+#include "support/cpu_time.h"
 #include "support/hostile_bytes.h"
 #include "support/temporary_folder.h"
 
@@ -158,6 +159,18 @@ TEST(TorchCheckpoint, RefusesDamagedPickles) {
   // A dictionary within itself, and one that says at its end only that it is long.
   EXPECT_THAT(with("}q\x01(" + text("a") + "h\x01u"), HasSubstr("within themselves"));
   EXPECT_THAT(with("X\xff\xff\xff\x7f"), HasSubstr("ends within"));
+}
+
+TEST(TorchCheckpoint, WhatIsRememberedIsNotCopiedAtEachUse) {
+  std::string pickle = tensor(0, {6}, {1}) + "q\1" + "0ctorch._utils\n_rebuild_parameter\nq\2" + "0(";
+  for (int i = 0; i < 300'000; ++i) pickle += "h\1";
+  pickle += std::string("tq\3") + "0";
+  for (int i = 0; i < 100'000; ++i) pickle += "h\2h\3R0";
+  pickle += "}.";
+  EXPECT_LT(test::cpu_seconds_of([&] { read_pickle(std::as_bytes(std::span(pickle)), "x.pt"); }), 5);
+  const std::string key = text(std::string(1 << 20, '7')) + "q\1" + "0";
+  const std::string storage = "(" + text("storage") + "ctorch\nFloatStorage\nh\1" + text("cpu") + number(6) + "tQ";
+  EXPECT_THAT(error_of([&] { parse(checkpoint(key + storage)); }), HasSubstr("no storage"));
 }
 
 TEST(TorchCheckpoint, RefusesOtherArchives) {
