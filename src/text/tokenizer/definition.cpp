@@ -56,6 +56,18 @@ std::vector<Merge> merges_from_scores(const TextPool& tokens, const std::vector<
   std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
     return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
   });
+  // Each cut of a token is hashed, so a token costs the square of its length: 1,000 bytes are nothing, and a file of
+  // tokens of 60,000 would take hours.
+  constexpr std::uint64_t kMaxHashedBytes = std::uint64_t{1} << 30;
+  std::uint64_t num_hashed_bytes = 0;
+  for (const std::int32_t id : order) {
+    const std::uint64_t size = tokens[static_cast<std::size_t>(id)].size();
+    num_hashed_bytes += size * size;
+  }
+  if (num_hashed_bytes > kMaxHashedBytes) {
+    throw Error(ErrorKind::kBadInput, "has so many long tokens that telling how they merge would take too long", {},
+                "a vocabulary has tokens of some letters: fetch the file again");
+  }
   std::vector<Merge> merges;
   std::int32_t rank = -1;
   double last_score = 0;

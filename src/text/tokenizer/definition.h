@@ -95,7 +95,8 @@ inline constexpr std::size_t kMaxAddedTokenBytes = 1024;
 void check_definition(const TokenizerDefinition& definition);
 
 /// The merges of a SentencePiece BPE, whose files have none: every pair of tokens that join to a token, ranked by the
-/// score of what they join to. `scores`: one a token, no NaN. Tokens without a text take no part.
+/// score of what they join to. `scores`: one a token, no NaN. Tokens without a text take no part. Throws
+/// Error{kBadInput} for tokens so long that their cuts cannot be looked up in a moment.
 std::vector<Merge> merges_from_scores(const TextPool& tokens, const std::vector<double>& scores);
 
 // Parts of pipelines in the notation of tokenizer.json, for sources that have no such notation.

@@ -13,6 +13,7 @@
 #include "pajamas/error.h"
 #include "support/cpu_time.h"
 #include "support/temporary_folder.h"
+#include "text/tokenizer/definition.h"
 #include "text/tokenizer/gguf_vocabulary.h"
 #include "text/tokenizer/regex.h"
 
@@ -196,6 +197,16 @@ TEST(GgufVocabularyTest, MergesByScoreAndRefusesForgedOnes) {
         v.token_types.push_back(1);
       },
       ErrorKind::kBadInput, "UTF-8");
+}
+
+TEST(TokenizerDefinitionTest, MergesOfLongTokensAreRefused) {
+  const auto merges_of = [](int num_tokens, std::size_t length) {
+    TextPool tokens;
+    for (int i = 0; i < num_tokens; ++i) tokens.add(std::to_string(i) + std::string(length, 'a'));
+    return merges_from_scores(tokens, std::vector<double>(tokens.size(), 0));
+  };
+  EXPECT_TRUE(merges_of(100, 1000).empty());
+  expect_error([&] { merges_of(20, 60'000); }, ErrorKind::kBadInput, "long tokens");
 }
 
 TEST(TokenizerText, TakesAnyBytes) {
