@@ -297,6 +297,11 @@ TEST_F(CtcFolderTest, VocabulariesOfAllKindsAreRead) {
   EXPECT_FALSE(facts().word_delimiter_id.has_value());
   EXPECT_EQ(facts().tokens[4], "");
   EXPECT_EQ(facts().tokens.size(), 12U);
+  // null in tokenizer_config.json is an answer, not a gap that the usual name fills.
+  copy("wav2vec2_group");
+  ASSERT_TRUE(facts().word_delimiter_id.has_value());
+  change("tokenizer_config.json", [](nlohmann::json& json) { json["word_delimiter_token"] = nullptr; });
+  EXPECT_FALSE(facts().word_delimiter_id.has_value());
 }
 
 /// From checkpoint to a proven bundle, and proven again from the bundle.

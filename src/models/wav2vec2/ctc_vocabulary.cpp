@@ -117,7 +117,7 @@ CtcVocabulary read_ctc_vocabulary(const fs::path& folder, const JsonReader& conf
 
   // What tokenizer_config.json says wins; null there says that there is none.
   const auto name_of = [&](const char* key, const char* fallback) -> std::optional<std::string> {
-    if (settings.has(key)) return token_text(settings, key);
+    if (settings.json().contains(key)) return token_text(settings, key);
     if (map.has(key)) return token_text(map, key);
     return fallback;
   };
