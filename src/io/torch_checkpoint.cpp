@@ -108,6 +108,7 @@ class CheckpointReader {
       fail("tensor '" + name + "' " + tensor.shape.to_string() + " reaches past its storage of " +
            std::to_string(num_stored) + " elements");
     };
+    if (is_empty(value)) return tensor;
     // The furthest element; no step to it leaves the storage, so that no product or sum overflows.
     std::int64_t last = value.integer, num_elements = 1;
     const bool is_in_range =
@@ -141,6 +142,15 @@ class CheckpointReader {
     tensor.bytes = std::as_const(*ordered).bytes();
     tensor.owner = std::move(ordered);
     return tensor;
+  }
+
+  /// Of no elements, as buffers that were never filled are. Its other extents must be ones that a shape can have.
+  static bool is_empty(const PickleValue& value) {
+    std::int64_t product = 1;
+    for (const std::int64_t size : value.sizes) {
+      if (size < 0 || __builtin_mul_overflow(product, std::max<std::int64_t>(size, 1), &product)) return false;
+    }
+    return std::ranges::find(value.sizes, 0) != value.sizes.end();
   }
 
   static bool is_dense(const PickleValue& value) {

@@ -85,6 +85,15 @@ TEST(TorchCheckpoint, ReadsTensorsByTheirStrides) {
   EXPECT_EQ(file.find_integer("inner.m"), std::nullopt);
 }
 
+TEST(TorchCheckpoint, ReadsTensorsOfNoElements) {
+  // A buffer that was never filled lies at the end of a storage, or in one of no bytes.
+  const TorchCheckpoint read =
+      parse(checkpoint("}(" + text("none") + tensor(6, {0, 3}, {3, 1}) + text("w") + tensor(0, {2}, {1}) + "u"));
+  EXPECT_EQ(read.tensor("none").shape, (Shape{0, 3}));
+  EXPECT_EQ(to_tensor(read.tensor("none")).num_elements(), 0);
+  EXPECT_EQ(floats_of(read.tensor("w")), (std::vector<float>{0, 1}));
+}
+
 TEST(TorchCheckpoint, RefusesTensorsThatReachTooFar) {
   const auto with = [](std::int32_t offset, const std::vector<std::int32_t>& sizes,
                        const std::vector<std::int32_t>& strides) {
