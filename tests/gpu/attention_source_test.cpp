@@ -10,12 +10,12 @@
 #include <memory>
 #include <random>
 #include <set>
+#include <span>
 
 #include "gpu/emulated_kernel.h"
 #include "gpu/step_cases.h"
 #include "gpu/step_reference.h"
 #include "pajamas/error.h"
-#include "support/temporary_folder.h"
 #include "targets/cuda/runtime/nvrtc.h"
 #include "tensor/half.h"
 
@@ -121,28 +121,31 @@ std::string text_of(const MatrixBoxes& boxes, const std::string& address) {
 /// The kernel of a shape for the one step of a program, on the host.
 class EmulatedAttention {
  public:
-  EmulatedAttention(const Program& program, const std::string& shape, int num_multiprocessors,
-                    const std::filesystem::path& stem)
+  EmulatedAttention(const Program& program, const std::string& shape, int num_multiprocessors)
       : program_(program),
         source_(make_attention_source(program, program.steps.front(), parse_attention_shape(shape).value(),
                                       num_multiprocessors, "#include \"gpu/attention_emulation.h\"\n")) {
     run_ = test::compile_on_host(
         source_.source + "extern \"C\" void run(void* const* a, bool is_late) {\n  lp::is_late = is_late;\n" +
-            "  const TensorMap q = " + text_of(source_.boxes[0], "a[0]") +
-            ", k = " + text_of(source_.boxes[1], "a[1]") + ", v = " + text_of(source_.boxes[2], "a[2]") +
-            ";\n  lp::run({" + std::to_string(source_.grid) + ", 1, 1}, " + std::to_string(source_.block_size) +
-            ", 1, " + std::to_string(source_.shared_bytes) + ", [&] { attention(q, k, v, (u16*)a[3]); });\n}\n",
-        stem);
+        "  const TensorMap q = " + text_of(source_.boxes[0], "a[0]") + ", k = " + text_of(source_.boxes[1], "a[1]") +
+        ", v = " + text_of(source_.boxes[2], "a[2]") + ";\n  lp::run({" + std::to_string(source_.grid) + ", 1, 1}, " +
+        std::to_string(source_.block_size) + ", 1, " + std::to_string(source_.shared_bytes) +
+        ", [&] { attention(q, k, v, (u16*)a[3]); });\n}\n");
   }
   bool is_compiled() const { return run_ != nullptr; }
+  test::RunFunction function() const { return run_; }
+  std::vector<ValueId> arguments() const {
+    std::vector<ValueId> ids;
+    for (const MatrixBoxes& boxes : source_.boxes) ids.push_back(boxes.value);
+    ids.insert(ids.end(), source_.arguments.begin(), source_.arguments.end());
+    return ids;
+  }
   void operator()(std::span<std::uint16_t* const> begins, bool is_late) const {
     std::vector<void*> arguments;
-    const auto add = [&](ValueId id) {
+    for (const ValueId id : this->arguments()) {
       const Value& value = program_.value(id);
       arguments.push_back(begins[static_cast<std::size_t>(value.buffer)] + value.offset_elements);
-    };
-    for (const MatrixBoxes& boxes : source_.boxes) add(boxes.value);
-    for (const ValueId id : source_.arguments) add(id);
+    }
     run_(arguments.data(), is_late);
   }
 
@@ -207,16 +210,12 @@ TEST(AttentionEmulation, every_thread_together_gives_what_the_sum_gives) {
       "2x64s4q1", 2);
   add({.name = "short heads", .num_heads = 3, .num_kv_heads = 3, .seq_len = 64, .kv_len = 33, .head_dim = 24},
       "1x48s4q0", 2);
-  const test::TemporaryFolder folder;
-  int number = 0;
   for (const EmulatedCase& item : cases) {
     SCOPED_TRACE(item.spec.name + " " + item.shape);
     const test::StepCase step = test::attention_case(item.spec);
-    const EmulatedAttention run(step.program, item.shape, item.num_multiprocessors,
-                                folder.path() / std::to_string(number++));
+    const EmulatedAttention run(step.program, item.shape, item.num_multiprocessors);
     ASSERT_TRUE(run.is_compiled());
-    test::expect_sums(step.program,
-                      [&](std::span<std::uint16_t* const> begins, bool is_late) { run(begins, is_late); });
+    test::expect_sums(step.program, run.arguments(), run.function());
   }
 }
 
@@ -244,13 +243,11 @@ std::vector<float> run_on(const EmulatedAttention& run, const Program& program,
 }
 
 TEST(AttentionEmulation, takes_numbers_of_all_kinds) {
-  const test::TemporaryFolder folder;
-  int number = 0;
   for (const std::string shape : {"1x32s3q0", "1x80s3q1"}) {
     SCOPED_TRACE(shape);
     const test::StepCase item = test::attention_case({.name = "attention", .batch = 2, .seq_len = 9, .kv_len = 70});
     const Program& program = item.program;
-    const EmulatedAttention run(program, shape, 1, folder.path() / std::to_string(number++));
+    const EmulatedAttention run(program, shape, 1);
     ASSERT_TRUE(run.is_compiled());
     std::mt19937 random(11);
     const auto fill = [&](float q, float k, float v) {

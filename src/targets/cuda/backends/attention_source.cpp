@@ -9,6 +9,7 @@
 #include "pajamas/error.h"
 #include "targets/cuda/backends/activation_source.h"
 #include "targets/cuda/backends/attention_kernel.h"
+#include "targets/cuda/backends/device_numbers.h"
 #include "targets/cuda/backends/warpgroup_kernel.h"
 
 namespace pajamas::cuda {
@@ -292,6 +293,7 @@ AttentionSource make_attention_source(const Program& program, const Step& step, 
   if (device_text != nullptr) {
     text += device_text;
   } else {
+    text += device_numbers_text();
     text += warpgroup_device_text();
     text += attention_device_text();
     text += multiply_text("multiply_scores", shape.keys, attention->is_bfloat, shape.has_q_in_registers, true);
