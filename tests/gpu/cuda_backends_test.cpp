@@ -24,6 +24,7 @@ namespace pajamas::cuda {
 const Backend& attention_backend();
 const Backend& cublaslt_backend();
 const Backend& cudnn_backend();
+const Backend& halo_backend();
 const Backend& plain_backend();
 const Backend& tile_backend();
 const Backend& warpgroup_backend();
@@ -205,7 +206,8 @@ TEST(CudaBackends, every_kernel_gives_what_the_sum_gives) {
     std::erase_if(cases, [&](const StepCase& item) { return item.name.find(wanted) == std::string::npos; });
   }
   const std::vector<const Backend*> candidates{&cublaslt_backend(),  &cudnn_backend(),     &tile_backend(),
-                                               &warpgroup_backend(), &attention_backend(), &plain_backend()};
+                                               &warpgroup_backend(), &attention_backend(), &halo_backend(),
+                                               &plain_backend()};
   struct Offer {
     std::vector<std::unique_ptr<StepKernel>> kernels;
     std::vector<std::string> refusals;
@@ -255,7 +257,7 @@ TEST(CudaBackends, every_kernel_gives_what_the_sum_gives) {
       for (const std::string& refusal : offer.refusals) row["refusals"].push_back(refusal);
       // Our own kernels are offered for what they can compute: the GPU must take them all.
       if (candidates[c] == &tile_backend() || candidates[c] == &warpgroup_backend() ||
-          candidates[c] == &attention_backend()) {
+          candidates[c] == &attention_backend() || candidates[c] == &halo_backend()) {
         EXPECT_TRUE(offer.refusals.empty()) << testing::PrintToString(offer.refusals);
       }
       // The last resort is there for everything.

@@ -289,6 +289,8 @@ inline void multiply(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
   lp::meet(fiber.warp->meeting);
 }
 inline float exponential(float v) { return std::exp(v); }
+inline float power_of_two(float v) { return std::exp2(v); }
+inline float reciprocal(float v) { return 1.0F / v; }
 using std::erf;
 using std::exp;
 using std::expm1;

@@ -19,6 +19,11 @@ struct TensorMap {
     long long extent, stride;
     int box;
   } axes[3] = {};
+  /// The rows are pixels that windows begin at (matrix_boxes.h), where there are images.
+  struct Pixels {
+    long long images, height, width, image_stride, line_stride;
+    int stride_y, stride_x, first_y, first_x, last_y, last_x;
+  } pixels = {};
 };
 
 namespace lp {
@@ -27,7 +32,8 @@ struct Box {
   TensorMap map;
   u32 to, barrier;
   int x, y;
-  int outer[2] = {0, 0};  ///< Coordinates of the axes behind `y`.
+  int outer[2] = {0, 0};     ///< Coordinates of the axes behind `y`; of pixels x and the image.
+  int tap_x = 0, tap_y = 0;  ///< Of pixels.
 };
 
 struct Barrier {
@@ -77,6 +83,8 @@ inline void deliver(Block* block, Barrier& barrier, const Box& box) {
   for (int i = 0; i < map.num_axes; ++i) axes[i] = map.axes[i];
   const int begin[3] = {box.y, box.outer[0], box.outer[1]};
   const int num_rows = axes[0].box * axes[1].box * axes[2].box;
+  const TensorMap::Pixels& pixels = map.pixels;
+  int pixel_x = box.outer[0], pixel_y = box.y, image = box.outer[1];
   for (int row = 0; row < num_rows; ++row) {
     const int place[3] = {row % axes[0].box, row / axes[0].box % axes[1].box, row / axes[0].box / axes[1].box};
     bool is_row_inside = true;
@@ -86,6 +94,11 @@ inline void deliver(Block* block, Barrier& barrier, const Box& box) {
       is_row_inside = is_row_inside && at >= 0 && at < axes[i].extent;
       from += at * axes[i].stride;
     }
+    if (pixels.images > 0) {
+      const long long x = pixel_x + box.tap_x, y = pixel_y + box.tap_y;
+      is_row_inside = x >= 0 && x < pixels.width && y >= 0 && y < pixels.height && image < pixels.images;
+      from = image * pixels.image_stride + y * pixels.line_stride + x * map.row_stride;
+    }
     for (int column = 0; column < map.box_columns; ++column) {
       const long long c = box.x + column;
       const u16 value = is_row_inside && c >= 0 && c < map.columns ? map.values[from + c] : 0;
@@ -94,6 +107,12 @@ inline void deliver(Block* block, Barrier& barrier, const Box& box) {
       if (at + 2 > block->memory.size()) fail("a box beyond shared memory");
       std::memcpy(block->memory.data() + at, &value, 2);
     }
+    // The next window of the line, of the next line, of the next image.
+    if (pixels.images == 0 || (pixel_x += pixels.stride_x) <= pixels.width - 1 + pixels.last_x) continue;
+    pixel_x = pixels.first_x;
+    if ((pixel_y += pixels.stride_y) <= pixels.height - 1 + pixels.last_y) continue;
+    pixel_y = pixels.first_y;
+    ++image;
   }
   barrier.open_bytes -= static_cast<long long>(num_rows) * map.box_columns * 2;
   complete(barrier);
@@ -177,7 +196,13 @@ inline void wait_barrier(u32 barrier, u32 parity) {
     if (here.phase % 2 == parity) lp::yield();
   }
 }
-inline void arrive_at(u32 barrier, u32 rank) { arrive_here(lp::barrier_at(lp::cluster->blocks[rank].get(), barrier)); }
+inline void arrive_with_data(u32 barrier, u32 rank) {
+  arrive_here(lp::barrier_at(lp::cluster->blocks[rank].get(), barrier));
+}
+inline void arrive_at(u32 barrier, u32 rank) {
+  if (kCluster > 1) return arrive_with_data(barrier, rank);
+  arrive_here(lp::barrier_at(lp::current().block, barrier));
+}
 inline void load_box(u32 to, const TensorMap* map, u32 barrier, int x, int y) {
   lp::load(lp::current().block, {*map, to, barrier, x, y});
 }
@@ -185,7 +210,16 @@ inline void load_box_of_four(u32 to, const TensorMap* map, u32 barrier, int x, i
   lp::load(lp::current().block, {*map, to, barrier, x, y, {z, w}});
 }
 inline void load_box_for_all(u32 to, const TensorMap* map, u32 barrier, int x, int y) {
+  if (kCluster == 1) return load_box(to, map, barrier, x, y);
   for (const auto& block : lp::cluster->blocks) lp::load(block.get(), {*map, to, barrier, x, y});
+}
+inline void load_pixels(u32 to, const TensorMap* map, u32 barrier, int channel, int x, int y, int image, int tap_x,
+                        int tap_y) {
+  lp::load(lp::current().block, {*map, to, barrier, channel, y, {x, image}, tap_x, tap_y});
+}
+inline void wait_for_data(u32 barrier, u32 parity) { wait_barrier(barrier, parity); }
+inline void store_to(u32 address, u32 rank, float4 value) {
+  std::memcpy(lp::cluster->blocks[rank]->memory.data() + address, &value, sizeof value);
 }
 inline void begin_products() {}
 inline void lp_multiply(const lp::Product& product) {
@@ -259,5 +293,3 @@ inline void wait_for_warp() { lp::meet(lp::current().warp->meeting); }
 inline void give_registers() {}
 inline void take_registers() {}
 inline void start_successor() {}
-inline float power_of_two(float v) { return std::exp2(v); }
-inline float reciprocal(float v) { return 1.0F / v; }

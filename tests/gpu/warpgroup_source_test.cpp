@@ -34,7 +34,9 @@ TEST(WarpgroupSource, refuses_shapes_that_do_not_fit) {
   for (const WarpgroupShape& shape :
        {WarpgroupShape{96, 128, true, 1, 4}, WarpgroupShape{64, 40, true, 1, 4}, WarpgroupShape{64, 288, true, 1, 4},
         WarpgroupShape{128, 192, true, 1, 4}, WarpgroupShape{64, 128, true, 3, 4}, WarpgroupShape{64, 128, true, 1, 2},
-        WarpgroupShape{128, 128, true, 1, 8}, WarpgroupShape{64, 96, true, 1, 4}, WarpgroupShape{64, 64, true, 2, 4}}) {
+        WarpgroupShape{128, 128, true, 1, 8}, WarpgroupShape{64, 96, true, 1, 4}, WarpgroupShape{64, 64, true, 2, 4},
+        WarpgroupShape{64, 128, true, 1, 4, 2}, WarpgroupShape{64, 128, false, 2, 4, 2},
+        WarpgroupShape{64, 128, false, 1, 4, 3}, WarpgroupShape{64, 128, false, 1, 4, 8}}) {
     EXPECT_THROW(make_warpgroup_source(item.program, step, shape, kNumMultiprocessors), Error) << shape.to_string();
   }
 }
@@ -45,7 +47,8 @@ TEST(WarpgroupSource, offers_nothing_for_what_it_cannot_compute) {
         test::matmul_case({.name = "few rows", .m = 63, .n = 64, .k = 64}),
         test::matmul_case({.name = "odd n", .m = 64, .n = 68, .k = 64}),
         test::matmul_case({.name = "odd slice", .m = 64, .n = 64, .k = 64, .y_pitch = 132, .y_offset = 4}),
-        test::conv_case({.name = "window", .x = {1, 32, 16, 16}, .num_channels = 32, .kernel = {3, 3}, .pads = {1, 1}}),
+        test::conv_case(
+            {.name = "few channels", .x = {1, 32, 16, 16}, .num_channels = 32, .kernel = {3, 3}, .pads = {1, 1}}),
         test::attention_case({.name = "attention"})}) {
     EXPECT_TRUE(warpgroup_shapes(item.program, item.program.steps.front(), kSm, kNumMultiprocessors).empty())
         << item.name;
@@ -82,6 +85,18 @@ TEST(WarpgroupSource, every_source_compiles) {
     }
   }
   EXPECT_GE(compiled.size(), 15U);
+  const test::StepCase window = test::conv_case({.name = "window",
+                                                 .x = {1, 96, 20, 20},
+                                                 .num_channels = 128,
+                                                 .kernel = {3, 3},
+                                                 .strides = {2, 2},
+                                                 .pads = {1, 1},
+                                                 .activation = gelu});
+  for (const char* shape : {"64x128a1s4", "64x128h2s4", "64x64h1s4k4"}) {
+    const KernelSource source = make_warpgroup_source(window.program, window.program.steps.front(),
+                                                      *parse_warpgroup_shape(shape), kNumMultiprocessors);
+    EXPECT_NO_THROW(compile_to_cubin(source.source, source.entry, kSm)) << shape;
+  }
 }
 
 struct EmulatedCase {
@@ -138,13 +153,88 @@ std::vector<EmulatedCase> cases() {
            .scale = 0.5F},
           "128x128a2s3", 2);
   product({.name = "halves of a cluster", .m = 400, .n = 256, .k = 64, .has_bias = true}, "64x128h2s3", 4);
+  product({.name = "two parts of K, several tiles",
+           .m = 300,
+           .n = 136,
+           .k = 328,
+           .is_b_transposed = true,
+           .activation = gelu,
+           .has_bias = true,
+           .residual = 1},
+          "64x96h1s3k2", 2);
+  product({.name = "four parts of K, several tiles",
+           .m = 150,
+           .n = 256,
+           .k = 584,
+           .activation = silu,
+           .has_bias = true,
+           .residual = 2},
+          "64x128h1s3k4", 4);
+  product({.name = "eight parts of K, two sums a warpgroup", .m = 257, .n = 192, .k = 512, .has_bias = true},
+          "128x64h1s3k8", 8);
+  const auto conv = [&](const test::ConvSpec& spec, const char* shape, int num_multiprocessors) {
+    cases.push_back({test::conv_case(spec), shape, num_multiprocessors});
+  };
+  conv({.name = "window, lines and images go on",
+        .x = {3, 64, 7, 9},
+        .num_channels = 64,
+        .kernel = {3, 3},
+        .pads = {1, 1},
+        .activation = silu,
+        .residual = 2},
+       "64x64a1s3", 2);
+  conv({.name = "window, stride 2, slices, channels that are no whole pieces",
+        .x = {2, 80, 11, 14},
+        .num_channels = 96,
+        .kernel = {3, 3},
+        .strides = {2, 2},
+        .pads = {1, 1},
+        .activation = gelu,
+        .x_pitch = 128,
+        .x_offset = 16,
+        .y_pitch = 160,
+        .y_offset = 32},
+       "64x96h1s3", 1);
+  conv({.name = "one axis, stride 2, cluster",
+        .x = {2, 128, 300},
+        .num_channels = 128,
+        .kernel = {3},
+        .strides = {2},
+        .pads = {1},
+        .activation = gelu},
+       "64x128a2s3", 4);
+  conv({.name = "window in four parts, uneven pads and strides, dilated, bf16",
+        .dtype = DType::kBfloat16,
+        .x = {1, 72, 13, 20},
+        .num_channels = 64,
+        .kernel = {3, 2},
+        .strides = {1, 2},
+        .pads = {2, 0},
+        .dilations = {2, 3},
+        .pads_end = {0, 3},
+        .residual = 1},
+       "64x64h1s3k4", 4);
+  conv({.name = "kernel 1, stride 2", .x = {1, 64, 20, 21}, .num_channels = 64, .kernel = {1, 1}, .strides = {2, 2}},
+       "64x64h1s3", 1);
   return cases;
 }
 
 std::string text_of(const MatrixBoxes& boxes, const std::string& address) {
+  std::string pixels;
+  if (boxes.pixels) {
+    pixels = ", 0, {}, {";
+    const PixelGrid& grid = *boxes.pixels;
+    for (const std::int64_t number :
+         {grid.images, grid.height, grid.width, grid.image_stride, grid.line_stride, std::int64_t{grid.stride_y},
+          std::int64_t{grid.stride_x}, std::int64_t{grid.first_y}, std::int64_t{grid.first_x},
+          std::int64_t{grid.last_y}, std::int64_t{grid.last_x}}) {
+      pixels += std::to_string(number) + ", ";
+    }
+    pixels += "}";
+  }
   return "{(const u16*)" + address + ", " + std::to_string(boxes.rows) + ", " + std::to_string(boxes.columns) + ", " +
          std::to_string(boxes.row_stride) + ", " + std::to_string(boxes.box_rows) + ", " +
-         std::to_string(boxes.box_columns) + "}";
+         std::to_string(boxes.box_columns) + pixels + "}";
 }
 
 TEST(WarpgroupEmulation, every_thread_together_gives_what_the_sum_gives) {
@@ -161,7 +251,7 @@ TEST(WarpgroupEmulation, every_thread_together_gives_what_the_sum_gives) {
                              text_of(source.boxes[0], "a[0]") + ", of_b = " + text_of(source.boxes[1], "a[1]") +
                              ";\n  lp::run({" + std::to_string(source.grid[0]) + ", 1, " +
                              std::to_string(source.grid[2]) + "}, " + std::to_string(source.block_size) + ", " +
-                             std::to_string(shape->cluster) + ", " + std::to_string(source.shared_bytes) +
+                             std::to_string(source.grid[2]) + ", " + std::to_string(source.shared_bytes) +
                              ", [&] { warpgroup(of_a, of_b, (const Bias*)a[2], (const u16*)a[3], (u16*)a[4]); });\n}\n";
     const test::RunFunction run = test::compile_on_host(text);
     ASSERT_NE(run, nullptr);

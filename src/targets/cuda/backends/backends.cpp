@@ -16,6 +16,7 @@ namespace pajamas::cuda {
 const Backend& attention_backend();  // attention_nvrtc.cpp
 const Backend& cublaslt_backend();   // cublaslt_backend.cpp
 const Backend& cudnn_backend();      // cudnn_backend.cpp
+const Backend& halo_backend();       // halo_nvrtc.cpp
 const Backend& loop_backend();       // loop_nvrtc.cpp
 const Backend& operator_backend();   // operator_nvrtc.cpp
 const Backend& plain_backend();      // plain_nvrtc.cpp
@@ -24,8 +25,8 @@ const Backend& warpgroup_backend();  // warpgroup_nvrtc.cpp
 
 const std::vector<const Backend*>& backends() {
   static const std::vector<const Backend*> kBackends = {
-      &cublaslt_backend(), &cudnn_backend(), &attention_backend(), &warpgroup_backend(),
-      &tile_backend(),     &loop_backend(),  &operator_backend(),  &plain_backend(),
+      &cublaslt_backend(), &cudnn_backend(), &attention_backend(), &warpgroup_backend(), &tile_backend(),
+      &halo_backend(),     &loop_backend(),  &operator_backend(),  &plain_backend(),
   };
   return kBackends;
 }

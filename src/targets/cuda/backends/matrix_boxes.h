@@ -2,11 +2,22 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "targets/cuda/program.h"
 
 namespace pajamas::cuda {
+
+/// The pixels of a channels-last convolution's images as rows of a matrix, one a pixel of the result: a box is
+/// `box_rows` pixels that windows begin at, moved by a tap, and `box_columns` channels.
+struct PixelGrid {
+  std::int64_t images = 1, height = 1, width = 1;
+  std::int64_t image_stride = 0, line_stride = 0;  ///< In elements; that between pixels is the matrix's row stride.
+  std::int32_t stride_y = 1, stride_x = 1;         ///< Between windows.
+  std::int32_t first_y = 0, first_x = 0;           ///< Where the first window begins: minus the padding.
+  std::int32_t last_y = 0, last_x = 0;             ///< Where none begins beyond, counted from the last pixel.
+};
 
 /// Rows of 16-bit elements; boxes lie in shared memory with their 16-byte chunks exchanged (128-byte swizzle), zeros
 /// beyond the matrix.
@@ -22,6 +33,7 @@ struct MatrixBoxes {
     std::int32_t box = 1;
   };
   std::vector<Axis> axes;
+  std::optional<PixelGrid> pixels;  ///< Then `rows` counts nothing.
 };
 
 }  // namespace pajamas::cuda

@@ -1,6 +1,7 @@
 // See nvrtc_kernel.h.
 #include "targets/cuda/backends/nvrtc_kernel.h"
 
+#include <array>
 #include <cstring>
 
 #include "targets/cuda/runtime/driver.h"
@@ -38,7 +39,8 @@ class NvrtcKernel final : public StepKernel {
                                         static_cast<int>(geometry_.shared_bytes)),
             "asking for shared memory");
     }
-    if (!boxes_.empty() && driver().tensor_map_encode_tiled == nullptr) {
+    if (!boxes_.empty() &&
+        (driver().tensor_map_encode_tiled == nullptr || driver().tensor_map_encode_im2col == nullptr)) {
       throw Error(ErrorKind::kUnsupported, "the driver is too old for the copy engine of this GPU", tactic_,
                   "update it to one of CUDA 12 or later");
     }
@@ -89,7 +91,29 @@ class NvrtcKernel final : public StepKernel {
   }
 
  private:
+  CUtensorMap pixel_map(const LaunchContext& context, const MatrixBoxes& boxes) const {
+    const PixelGrid& pixels = *boxes.pixels;
+    const auto unsigned_of = [](std::int64_t number) { return static_cast<cuuint64_t>(number); };
+    const std::array<cuuint64_t, 4> extents{unsigned_of(boxes.columns), unsigned_of(pixels.width),
+                                            unsigned_of(pixels.height), unsigned_of(pixels.images)};
+    const std::array<cuuint64_t, 3> strides{unsigned_of(boxes.row_stride * 2), unsigned_of(pixels.line_stride * 2),
+                                            unsigned_of(pixels.image_stride * 2)};
+    const std::array<int, 2> first{pixels.first_x, pixels.first_y}, last{pixels.last_x, pixels.last_y};
+    const std::array<cuuint32_t, 4> steps{1, static_cast<cuuint32_t>(pixels.stride_x),
+                                          static_cast<cuuint32_t>(pixels.stride_y), 1};
+    CUtensorMap map;
+    check(driver().tensor_map_encode_im2col(
+              &map, boxes.is_bfloat ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 4,
+              context.address(program_, boxes.value), extents.data(), strides.data(), first.data(), last.data(),
+              static_cast<cuuint32_t>(boxes.box_columns), static_cast<cuuint32_t>(boxes.box_rows), steps.data(),
+              CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+          "describing the pixels of " + tactic_);
+    return map;
+  }
+
   CUtensorMap tensor_map(const LaunchContext& context, const MatrixBoxes& boxes) const {
+    if (boxes.pixels) return pixel_map(context, boxes);
     std::vector<cuuint64_t> extents{static_cast<cuuint64_t>(boxes.columns)}, strides_bytes;
     std::vector<cuuint32_t> box{static_cast<cuuint32_t>(boxes.box_columns)};
     std::vector<MatrixBoxes::Axis> axes = boxes.axes;

@@ -8,6 +8,10 @@
 // sums while the other multiplies: for activations that cost something. Otherwise they share a tile, one half of its
 // rows each.
 // kCluster 2: two blocks with neighbouring rows of A fetch half of the same columns of B each, for both.
+// kSplits above 1: the blocks of a cluster share one tile, each a part of K. Each then finishes a share of the tile,
+// for which the others write their sums into its shared memory; they are added in a fixed order. kIsWindow: A is a
+// convolution's, its rows the pixels of the result; a piece of K is 64 channels of one tap, and the copy engine gathers
+// the pixels that the tap meets, zeros outside of the image (its im2col mode).
 //
 // Programmatic dependent launch: weights are constant, so their first boxes are fetched before the kernel before this
 // one has ended; wait_for_predecessor stands before everything else that touches memory.
@@ -44,6 +48,22 @@ __device__ __forceinline__ void arrive_at(u32 barrier, u32 rank) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 #endif
 }
+// Among the blocks that share a tile, behind what the thread has written to the other's shared memory.
+__device__ __forceinline__ void arrive_with_data(u32 barrier, u32 rank) {
+  asm volatile(
+      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nmbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n}"
+      ::"r"(barrier), "r"(rank) : "memory");
+}
+__device__ __forceinline__ void wait_for_data(u32 barrier, u32 parity) {
+  asm volatile(
+      "{\n.reg .pred p;\nAGAIN:\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%0], %1;\n@p bra DONE;\nbra AGAIN;\nDONE:\n}"
+      ::"r"(barrier), "r"(parity) : "memory");
+}
+__device__ __forceinline__ void store_to(u32 address, u32 rank, float4 value) {
+  asm volatile(
+      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nst.shared::cluster.v4.f32 [remote], {%2, %3, %4, %5};\n}"
+      ::"r"(address), "r"(rank), "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w) : "memory");
+}
 __device__ __forceinline__ void load_box(u32 to, const TensorMap* map, u32 barrier, int x, int y) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"
                ::"r"(to), "l"(map), "r"(barrier), "r"(x), "r"(y) : "memory");
@@ -58,6 +78,13 @@ __device__ __forceinline__ void load_box_for_all(u32 to, const TensorMap* map, u
   load_box(to, map, barrier, x, y);
 #endif
 }
+// The pixels from (x, y) of an image on that a window begins at, moved by a tap.
+__device__ __forceinline__ void load_pixels(u32 to, const TensorMap* map, u32 barrier, int channel, int x, int y, int image,
+                                            int tap_x, int tap_y) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8};"
+      ::"r"(to), "l"(map), "r"(barrier), "r"(channel), "r"(x), "r"(y), "r"(image), "h"((u16)tap_x), "h"((u16)tap_y) : "memory");
+}
 __device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int pending> __device__ __forceinline__ void wait_products() {
@@ -69,7 +96,7 @@ __device__ __forceinline__ void wait_for_turn(int group) { asm volatile("bar.syn
 __device__ __forceinline__ void give_turn(int group) { asm volatile("bar.arrive %0, 256;" ::"r"(1 + group) : "memory"); }
 __device__ __forceinline__ void wait_for_warp() { __syncwarp(); }
 __device__ __forceinline__ void wait_for_cluster() {
-#if kCluster > 1
+#if kCluster > 1 || kSplits > 1
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n" ::: "memory");
 #else
   __syncthreads();
@@ -88,7 +115,8 @@ const char* warpgroup_kernel_text() {
   return R"cuda(
 constexpr int kGroupRows = kSums * 64;                         // Rows of one warpgroup's tile.
 constexpr int kTileRows = kIsAlternating ? kGroupRows : 2 * kGroupRows;  // Rows of A in a stage.
-constexpr int kPieces = (kK + 63) / 64;
+constexpr int kTapPieces = (kTapChannels + 63) / 64;              // Of K, of one tap; a product has one tap.
+constexpr int kPieces = kTaps * kTapPieces;
 constexpr int kABytes = kTileRows * 128, kBBytes = kColumns * 128, kStageBytes = kABytes + kBBytes;
 constexpr int kStagingBytes = 4 * 2048;                         // Of a warpgroup: 16 rows x 64 columns a warp.
 constexpr int kTilesM = (kM + kTileRows * kCluster - 1) / (kTileRows * kCluster);   // Rows of tiles, a cluster's together.
@@ -96,6 +124,9 @@ constexpr int kTilesN = (kN + kColumns - 1) / kColumns;
 constexpr int kTiles = kTilesM * kTilesN;
 constexpr int kBiasPitch = (kColumns + 63) / 64 * 64;
 constexpr int kBShare = kColumns / kCluster;                    // Columns of B that one block of the cluster fetches.
+constexpr int kParts = kSplits > 1 ? kSplits / 2 : 1;            // Of the columns of a warpgroup: each another block's to finish.
+constexpr int kOwnColumns = kColumns / kParts;
+constexpr int kShareBytes = kSums * kOwnColumns / 2 * 512;       // Sums of one warpgroup that one block finishes.
 
 // A matrix in shared memory as wgmma reads it: rows of 128 bytes whose 16-byte chunks are exchanged (128-byte swizzle).
 __device__ __forceinline__ u64 descriptor(u32 address, u32 leading_bytes, u32 stride_bytes) {
@@ -125,6 +156,20 @@ __device__ __forceinline__ void fetch_b(u32 to, const TensorMap* b, u32 barrier,
   for (int panel = 0; panel < kBShare / 64; ++panel) {
     load_box_for_all(to + (rank * (kBShare / 64) + panel) * 8192, b, barrier, column + panel * 64, k);
   }
+#endif
+}
+
+// Where along K a piece of A and B begins.
+__device__ __forceinline__ int k_of(int piece) { return piece / kTapPieces * kTapChannels + piece % kTapPieces * 64; }
+
+// Rows of A from `row` on.
+__device__ __forceinline__ void fetch_a(u32 to, const TensorMap* a, u32 barrier, int piece, int row) {
+#if kIsWindow
+  const int tap = piece / kTapPieces;
+  load_pixels(to, a, barrier, piece % kTapPieces * 64, row % kOutWidth * kStrideX - kPadX,
+              row / kOutWidth % kOutHeight * kStrideY - kPadY, row / (kOutWidth * kOutHeight), tap % kKernelX * kDilationX, tap / kKernelX * kDilationY);
+#else
+  load_box(to, a, barrier, piece * 64, row);
 #endif
 }
 
@@ -163,9 +208,9 @@ __device__ __forceinline__ void load_pairs(float2 (&pairs)[8], const float* from
 }
 
 // Sums become outputs part by part, 16 rows x 64 columns of a warp: through shared memory, so that rows are stored whole.
-__device__ __forceinline__ void finish(float (&sums)[kSums][kColumns / 2], unsigned char* staging, const float* biases,
+__device__ __forceinline__ void finish(float (&sums)[kSums][kOwnColumns / 2], unsigned char* staging, const float* biases,
                                        int row_begin, int column_begin, const u16* __restrict__ residual, u16* __restrict__ y) {
-  constexpr int kParts = (kColumns + 63) / 64;
+  constexpr int kPanels = (kOwnColumns + 63) / 64;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   unsigned char* own = staging + warp * 2048;
   const int row = row_begin + warp * 16;
@@ -179,16 +224,16 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kColumns / 2], unsig
   fetch_residual(ahead, row, column_begin, residual);
 #endif
 #pragma unroll
-  for (int q = 0; q < kSums * kParts; ++q) {
-    const int i = q / kParts, part = q % kParts;
+  for (int q = 0; q < kSums * kPanels; ++q) {
+    const int i = q / kPanels, part = q % kPanels;
 #if kHasResidual
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const int r = k * 4 + lane / 8, chunk = lane % 8;
       *(uint4*)(own + r * 128 + ((chunk ^ (r & 7)) << 4)) = ahead[k];
     }
-    if (q + 1 < kSums * kParts) {
-      fetch_residual(ahead, row + (q + 1) / kParts * 64, column_begin + (q + 1) % kParts * 64, residual);
+    if (q + 1 < kSums * kPanels) {
+      fetch_residual(ahead, row + (q + 1) / kPanels * 64, column_begin + (q + 1) % kPanels * 64, residual);
     }
     wait_for_warp();
 #endif
@@ -196,7 +241,7 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kColumns / 2], unsig
     // dependent instructions after the other would take four times as long.
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
-      if (part * 8 + j >= kColumns / 8) break;
+      if (part * 8 + j >= kOwnColumns / 8) break;
       float* const t = &sums[i][part * 32 + j * 4];
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
@@ -222,11 +267,11 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kColumns / 2], unsig
       }
     }
 #if kHasBias
-    if (q + 1 < kSums * kParts) load_pairs(pairs, biases + (q + 1) % kParts * 64, lane);
+    if (q + 1 < kSums * kPanels) load_pairs(pairs, biases + (q + 1) % kPanels * 64, lane);
 #endif
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
-      if (part * 8 + j >= kColumns / 8) break;
+      if (part * 8 + j >= kOwnColumns / 8) break;
       const float* const t = &sums[i][part * 32 + j * 4];
       u32* const high = (u32*)(own + place + ((j ^ (lane / 4)) << 4));
       high[0] = narrow(t[0], t[1]);
@@ -238,11 +283,58 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kColumns / 2], unsig
       const int r = k * 4 + lane / 8, chunk = lane % 8;
       const uint4 bits = *(const uint4*)(own + r * 128 + ((chunk ^ (r & 7)) << 4));
       const int at = row + i * 64 + r, column = column_begin + part * 64 + chunk * 8;
-      if (at < kM && column < kN && part * 64 + chunk * 8 < kColumns) *(uint4*)(y + (long long)at * kYStride + column) = bits;
+      if (at < kM && column < kN && part * 64 + chunk * 8 < kOwnColumns) *(uint4*)(y + (long long)at * kYStride + column) = bits;
     }
     wait_for_warp();
   }
 }
+
+#if kSplits > 1
+// The sums of a warpgroup are dealt out: part q of its columns goes to block group * kParts + q, which finishes it.
+// `arrived` counts the threads that have written theirs here, `taken` the blocks that have read what this warpgroup
+// wrote to them. Returns whether this warpgroup has a share to finish, which is in `own` then.
+__device__ __forceinline__ bool share_sums(float (&own)[kSums][kOwnColumns / 2], const float (&sums)[kSums][kColumns / 2],
+                                           const float4* shares, u32 shares_at, u32 arrived, u32 taken, int group, int rank,
+                                           int round, int thread) {
+  constexpr int kVectors = kSums * kOwnColumns / 8;                // Of four sums, of a thread.
+  if (round > 0 && (kParts > 1 || rank / kParts != group)) wait_for_data(taken, (round - 1) & 1);
+#pragma unroll
+  for (int q = 0; q < kParts; ++q) {
+    const int to = group * kParts + q;
+    if (to == rank) {
+#pragma unroll
+      for (int v = 0; v < kVectors * 4; ++v) {
+        own[v / (kOwnColumns / 2)][v % (kOwnColumns / 2)] = sums[v / (kOwnColumns / 2)][q * (kOwnColumns / 2) + v % (kOwnColumns / 2)];
+      }
+    } else {
+      const u32 slot = shares_at + (rank < to ? rank : rank - 1) * kShareBytes + thread * 16;
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) {
+        const float* const from = &sums[v * 4 / (kOwnColumns / 2)][q * (kOwnColumns / 2) + v * 4 % (kOwnColumns / 2)];
+        store_to(slot + v * 2048, to, make_float4(from[0], from[1], from[2], from[3]));
+      }
+      arrive_with_data(arrived, to);
+    }
+  }
+  if (rank / kParts != group) return false;
+  wait_for_data(arrived, round & 1);
+#pragma unroll 1
+  for (int slot = 0; slot < kSplits - 1; ++slot) {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      const float4 share = shares[slot * (kShareBytes / 16) + v * 128 + thread];
+      float* const to = &own[v * 4 / (kOwnColumns / 2)][v * 4 % (kOwnColumns / 2)];
+      to[0] += share.x;
+      to[1] += share.y;
+      to[2] += share.z;
+      to[3] += share.w;
+    }
+  }
+  meet(group);
+  if (thread < kSplits && thread != rank) arrive_with_data(taken, thread);
+  return true;
+}
+#endif
 
 extern "C" __global__ void __launch_bounds__(384, 1) kClusterDims
 warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, const Bias* __restrict__ bias,
@@ -252,7 +344,13 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
   unsigned char* const staging = memory + (base - shared_address(memory)) + kStages * kStageBytes;
   float* const biases = (float*)(staging + 2 * kStagingBytes);
   const u32 full = shared_address(biases + 2 * kBiasPitch), empty = full + kStages * 8;
-  const u32 rank = blockIdx.z;
+  // Of the blocks that share a tile, and of those that fetch for each other.
+  const u32 split = kSplits > 1 ? blockIdx.z : 0, rank = kSplits > 1 ? 0 : blockIdx.z;
+  const int piece_begin = kPieces * (int)split / kSplits, piece_end = kPieces * ((int)split + 1) / kSplits;
+#if kSplits > 1
+  const u32 arrived = empty + kStages * 8, taken = arrived + 8;
+  const float4* const shares = (const float4*)((unsigned char*)biases + 2 * kBiasPitch * 4 + (kStages * 16 + 24 + 15) / 16 * 16);
+#endif
   const int warpgroup = threadIdx.x / 128, thread = threadIdx.x % 128;
   if (threadIdx.x == 0) {
     prefetch(&a);
@@ -261,6 +359,10 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
       init_barrier(full + i * 8, 1);
       init_barrier(empty + i * 8, (kIsAlternating ? 1 : 2) * kCluster);
     }
+#if kSplits > 1
+    init_barrier(arrived, (kSplits - 1) * 128);
+    for (int i = 0; i < 2; ++i) init_barrier(taken + i * 8, kParts > 1 && (int)split / kParts == i ? kParts - 1 : kParts);
+#endif
     publish_barriers();
   }
   wait_for_cluster();
@@ -271,26 +373,26 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
       Pipe pipe{0, 1};
       int ahead = 0;
 #if kIsBConstant
-      for (int tile = blockIdx.x, piece = 0; ahead < kStages && tile < kTiles; ++ahead) {
+      for (int tile = blockIdx.x, piece = piece_begin; ahead < kStages && tile < kTiles; ++ahead) {
         expect_bytes(full + ahead * 8, kStageBytes);
-        fetch_b(base + ahead * kStageBytes + kABytes, &b, full + ahead * 8, piece * 64, tile % kTilesN * kColumns, rank);
-        if (++piece == kPieces) { piece = 0; tile += kNumClusters; }
+        fetch_b(base + ahead * kStageBytes + kABytes, &b, full + ahead * 8, k_of(piece), tile % kTilesN * kColumns, rank);
+        if (++piece == piece_end) { piece = piece_begin; tile += kNumClusters; }
       }
 #endif
       wait_for_predecessor();
       start_successor();
       for (int tile = blockIdx.x; tile < kTiles; tile += kNumClusters) {
         const int row = (tile / kTilesN * kCluster + (int)rank) * kTileRows, column = tile % kTilesN * kColumns;
-        for (int piece = 0; piece < kPieces; ++piece) {
+        for (int piece = piece_begin; piece < piece_end; ++piece) {
           const u32 stage = base + pipe.place * kStageBytes, barrier = full + pipe.place * 8;
           if (ahead > 0) {
             --ahead;
           } else {
             wait_barrier(empty + pipe.place * 8, pipe.parity);
             expect_bytes(barrier, kStageBytes);
-            fetch_b(stage + kABytes, &b, barrier, piece * 64, column, rank);
+            fetch_b(stage + kABytes, &b, barrier, k_of(piece), column, rank);
           }
-          load_box(stage, &a, barrier, piece * 64, row);
+          fetch_a(stage, &a, barrier, piece, row);
           pipe.next();
         }
       }
@@ -303,6 +405,9 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
     Pipe pipe{0, 0};
     float sums[kSums][kColumns / 2];
     int tile = blockIdx.x;
+#if kSplits > 1
+    int round = 0;
+#endif
     // Turns are needed for more than speed: the parity of a place says nothing about whose tile lies there.
     if (kIsAlternating && group == 1) {
       tile += kNumClusters;
@@ -318,11 +423,11 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
 #endif
       if (kIsAlternating) wait_for_turn(group);
       int before = 0;
-      for (int piece = 0; piece < kPieces; ++piece) {
+      for (int piece = piece_begin; piece < piece_end; ++piece) {
         wait_barrier(full + pipe.place * 8, pipe.parity);
         const u32 stage = base + pipe.place * kStageBytes;
-        multiply_stage(sums, stage + (kIsAlternating ? 0 : group * kGroupRows * 128), stage + kABytes, piece == 0);
-        if (piece > 0) {
+        multiply_stage(sums, stage + (kIsAlternating ? 0 : group * kGroupRows * 128), stage + kABytes, piece == piece_begin);
+        if (piece > piece_begin) {
           wait_products<1>();
           if (thread < kCluster) arrive_at(empty + before * 8, thread);
         }
@@ -336,7 +441,14 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
 #if kHasBias
       meet(group);
 #endif
+#if kSplits > 1
+      float own[kSums][kOwnColumns / 2];
+      const bool is_mine = share_sums(own, sums, shares, shared_address(shares), arrived, taken + group * 8, group, (int)split, round++, thread);
+      const int part = (int)split % kParts * kOwnColumns;
+      if (is_mine) finish(own, staging + group * kStagingBytes, own_biases + part, row, column + part, residual, y);
+#else
       finish(sums, staging + group * kStagingBytes, own_biases, row, column, residual, y);
+#endif
     }
   }
   // Nobody leaves while others of the cluster may still write to its shared memory.

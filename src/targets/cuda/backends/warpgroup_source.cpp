@@ -28,36 +28,132 @@ bool is_aligned(const Program& program, ValueId id, std::int64_t row_stride) {
   return program.value(id).offset_elements % kVector == 0 && row_stride % kVector == 0;
 }
 
+/// A product, or a convolution with a window as one: the rows of A are its windows.
+struct WarpgroupProblem : MatrixProduct {
+  std::optional<PixelGrid> pixels;
+  std::int64_t out_height = 1, out_width = 1, kernel_x = 1, taps = 1;
+  std::int64_t dilation_y = 1, dilation_x = 1;
+  std::int64_t tap_channels() const { return k / taps; }
+  std::int64_t num_pieces() const { return taps * ceil_div(tap_channels(), kPieceElements); }
+};
+
+/// The stride between pixels that follow each other through lines and images; nothing where they do not, or channels do
+/// not lie side by side.
+std::optional<std::int64_t> even_pixel_stride(const TensorDesc& desc) {
+  if (desc.extents[1] > 1 && desc.strides[1] != 1) return std::nullopt;
+  std::optional<std::int64_t> stride;
+  std::int64_t count = 1;
+  for (std::size_t i = desc.extents.rank(); i-- > 0;) {
+    if (i == 1 || desc.extents[i] == 1) continue;
+    if (!stride) stride = desc.strides[i];
+    if (desc.strides[i] != *stride * count) return std::nullopt;
+    count *= desc.extents[i];
+  }
+  return stride.value_or(desc.extents[1]);
+}
+
+std::optional<WarpgroupProblem> window_problem(const Program& program, const ConvStep& conv) {
+  const TensorDesc& x = program.value(conv.x).desc;
+  const TensorDesc& y = program.value(conv.y).desc;
+  const TensorDesc& weights = program.value(conv.weights).desc;
+  const std::size_t rank = x.extents.rank();
+  if (conv.is_transposed || conv.groups != 1 || rank < 3 || rank > 4 || x.extents[1] < kPieceElements)
+    return std::nullopt;
+  if (x.extents.num_elements() == 0 || y.extents.num_elements() == 0 || x.strides[1] != 1) return std::nullopt;
+  // Kernels as rows: lines, pixels, channels innermost.
+  if (weights.strides != TensorDesc::channels_last(weights.dtype, weights.extents).strides) return std::nullopt;
+  const auto y_stride = even_pixel_stride(y);
+  if (!y_stride) return std::nullopt;
+  WarpgroupProblem problem;
+  const std::size_t last = rank - 1;
+  const bool is_flat = rank == 3;
+  PixelGrid pixels;
+  pixels.images = x.extents[0];
+  pixels.height = is_flat ? 1 : x.extents[2];
+  pixels.width = x.extents[last];
+  const std::int64_t pixel_stride = x.strides[last];
+  // Axes of extent 1 may have any stride; the copy engine wants one that is a multiple of 16 bytes.
+  pixels.line_stride = pixels.height > 1 ? x.strides[2] : pixel_stride * pixels.width;
+  pixels.image_stride = pixels.images > 1 ? x.strides[0] : pixels.line_stride * pixels.height;
+  problem.out_height = is_flat ? 1 : y.extents[2];
+  problem.out_width = y.extents[last];
+  const std::int64_t kernel_y = is_flat ? 1 : weights.extents[2];
+  problem.kernel_x = weights.extents[last];
+  problem.taps = kernel_y * problem.kernel_x;
+  problem.dilation_y = is_flat ? 1 : conv.dilations.front();
+  problem.dilation_x = conv.dilations.back();
+  const std::int64_t reach_y = problem.dilation_y * (kernel_y - 1),
+                     reach_x = problem.dilation_x * (problem.kernel_x - 1);
+  const std::int64_t pad_y = is_flat ? 0 : conv.pads_begin.front(), pad_x = conv.pads_begin.back();
+  const std::int64_t end_y = is_flat ? 0 : conv.pads_end.front(), end_x = conv.pads_end.back();
+  // What the copy engine can say: corners of 8 bits with a sign, steps up to 8.
+  constexpr std::int64_t kMaxCorner = 127, kMaxStride = 8;
+  for (const std::int64_t number : {reach_y, reach_x, pad_y, pad_x}) {
+    if (number < 0 || number > kMaxCorner) return std::nullopt;
+  }
+  if (std::abs(end_y - reach_y) > kMaxCorner || std::abs(end_x - reach_x) > kMaxCorner) return std::nullopt;
+  if (std::max(conv.strides.front(), conv.strides.back()) > kMaxStride || pixel_stride % kVector != 0 ||
+      pixels.line_stride % kVector != 0 || pixels.image_stride % kVector != 0 || pixel_stride < x.extents[1]) {
+    return std::nullopt;
+  }
+  pixels.stride_y = is_flat ? 1 : static_cast<std::int32_t>(conv.strides.front());
+  pixels.stride_x = static_cast<std::int32_t>(conv.strides.back());
+  pixels.first_y = static_cast<std::int32_t>(-pad_y);
+  pixels.first_x = static_cast<std::int32_t>(-pad_x);
+  pixels.last_y = static_cast<std::int32_t>(end_y - reach_y);
+  pixels.last_x = static_cast<std::int32_t>(end_x - reach_x);
+  problem.pixels = pixels;
+  problem.m = y.extents[0] * problem.out_height * problem.out_width;
+  problem.n = y.extents[1];
+  problem.k = problem.taps * x.extents[1];
+  problem.a = {conv.x, pixel_stride, 1, {}};
+  problem.b = {conv.weights, 1, problem.k, {}};
+  problem.y = {conv.y, *y_stride, 1, {}};
+  if (conv.epilogue.residual) {
+    const auto stride = even_pixel_stride(program.value(*conv.epilogue.residual).desc);
+    if (!stride) return std::nullopt;
+    problem.residual = MatrixProduct::Matrix{*conv.epilogue.residual, *stride, 1, {}};
+  }
+  problem.epilogue = &conv.epilogue;
+  return problem;
+}
+
 /// The step as a product that these kernels compute; nothing for others.
-std::optional<MatrixProduct> product_of(const Program& program, const Step& step) {
-  const auto product = matrix_product_of(program, step);
-  if (!product || !product->batch.empty() || product->m < 64 || product->m > INT32_MAX / 2) return std::nullopt;
-  const DType dtype = program.value(product->a.value).desc.dtype;
+std::optional<WarpgroupProblem> product_of(const Program& program, const Step& step) {
+  WarpgroupProblem product;
+  const auto* conv = std::get_if<ConvStep>(&step.work);
+  if (const auto plain = matrix_product_of(program, step)) {
+    static_cast<MatrixProduct&>(product) = *plain;
+  } else if (const auto window = conv != nullptr ? window_problem(program, *conv) : std::nullopt) {
+    product = *window;
+  } else {
+    return std::nullopt;
+  }
+  if (!product.batch.empty() || product.m < 64 || product.m > INT32_MAX / 2) return std::nullopt;
+  const DType dtype = program.value(product.a.value).desc.dtype;
   const auto has_dtype = [&](ValueId id) { return program.value(id).desc.dtype == dtype; };
-  if (!is_half(dtype) || !has_dtype(product->b.value) || !has_dtype(product->y.value)) return std::nullopt;
-  if (product->n % kVector != 0 || product->k % kVector != 0 || product->k == 0 || product->n == 0) return std::nullopt;
-  if (product->a.column_stride != 1 || !is_aligned(program, product->a.value, product->a.row_stride))
-    return std::nullopt;
-  if (product->y.column_stride != 1 || !is_aligned(program, product->y.value, product->y.row_stride))
-    return std::nullopt;
-  const bool is_along_k = product->b.row_stride == 1;
-  if (!is_along_k && product->b.column_stride != 1) return std::nullopt;
-  if (!is_aligned(program, product->b.value, is_along_k ? product->b.column_stride : product->b.row_stride)) {
+  if (!is_half(dtype) || !has_dtype(product.b.value) || !has_dtype(product.y.value)) return std::nullopt;
+  if (product.n % kVector != 0 || product.k % kVector != 0 || product.k == 0 || product.n == 0) return std::nullopt;
+  if (product.a.column_stride != 1 || !is_aligned(program, product.a.value, product.a.row_stride)) return std::nullopt;
+  if (product.y.column_stride != 1 || !is_aligned(program, product.y.value, product.y.row_stride)) return std::nullopt;
+  const bool is_along_k = product.b.row_stride == 1;
+  if (!is_along_k && product.b.column_stride != 1) return std::nullopt;
+  if (!is_aligned(program, product.b.value, is_along_k ? product.b.column_stride : product.b.row_stride)) {
     return std::nullopt;
   }
   // The copy engine wants rows that lie behind each other.
-  if (product->a.row_stride < product->k) return std::nullopt;
-  if ((is_along_k ? product->b.column_stride : product->b.row_stride) < (is_along_k ? product->k : product->n)) {
+  if (!product.pixels && product.a.row_stride < product.k) return std::nullopt;
+  if ((is_along_k ? product.b.column_stride : product.b.row_stride) < (is_along_k ? product.k : product.n)) {
     return std::nullopt;
   }
-  if (product->residual) {
-    if (!has_dtype(product->residual->value) || product->residual->column_stride != 1) return std::nullopt;
-    if (!is_aligned(program, product->residual->value, product->residual->row_stride)) return std::nullopt;
+  if (product.residual) {
+    if (!has_dtype(product.residual->value) || product.residual->column_stride != 1) return std::nullopt;
+    if (!is_aligned(program, product.residual->value, product.residual->row_stride)) return std::nullopt;
   }
-  if (const auto bias = product->epilogue->bias) {
+  if (const auto bias = product.epilogue->bias) {
     const TensorDesc& desc = program.value(*bias).desc;
     if (desc.dtype != dtype && desc.dtype != DType::kFloat32) return std::nullopt;
-    if (desc.extents.rank() == 0 || desc.extents[desc.extents.rank() - 1] != product->n || desc.strides.back() != 1)
+    if (desc.extents.rank() == 0 || desc.extents[desc.extents.rank() - 1] != product.n || desc.strides.back() != 1)
       return std::nullopt;
   }
   return product;
@@ -67,16 +163,24 @@ std::int64_t tile_rows(const WarpgroupShape& shape) { return shape.is_alternatin
 std::int64_t stage_bytes(const WarpgroupShape& shape) { return (tile_rows(shape) + shape.columns) * 128; }
 std::int64_t shared_bytes(const WarpgroupShape& shape) {
   const std::int64_t bias_bytes = ceil_div(shape.columns, 64) * 64 * 4;
+  // Sums that the other blocks of a tile leave here, and the barriers for them.
+  const std::int64_t share_bytes =
+      shape.splits > 1 ? 40 + shape.rows * shape.columns * 8 / shape.splits * (shape.splits - 1) : 0;
   // The stages begin at a multiple of 1,024, wherever shared memory does.
-  return 1024 + shape.stages * (stage_bytes(shape) + 16) + 2 * (kStagingBytes + bias_bytes);
+  return 1024 + shape.stages * (stage_bytes(shape) + 16) + 2 * (kStagingBytes + bias_bytes) + share_bytes;
 }
 
-bool fits(const MatrixProduct& product, const WarpgroupShape& shape) {
+bool fits(const WarpgroupProblem& product, const WarpgroupShape& shape) {
   if (shape.rows != 64 && shape.rows != 128) return false;
   if (shape.columns < 64 || shape.columns > 256 || shape.columns % 32 != 0) return false;
   // Sums of a thread: 160 of its 232 registers.
   if (shape.rows * shape.columns > 128 * 160) return false;
   if (shape.cluster != 1 && shape.cluster != 2) return false;
+  if (shape.splits != 1) {
+    if (shape.splits != 2 && shape.splits != 4 && shape.splits != 8) return false;
+    if (shape.cluster != 1 || shape.is_alternating || shape.splits > product.num_pieces()) return false;
+    if (shape.columns / (shape.splits / 2) % 16 != 0) return false;
+  }
   if (shape.stages < 3 || shape.stages > 8 || shared_bytes(shape) > kMaxSharedBytes) return false;
   // Panels of 64 columns of B where its rows run along N.
   const bool is_along_k = product.b.row_stride == 1;
@@ -84,20 +188,21 @@ bool fits(const MatrixProduct& product, const WarpgroupShape& shape) {
 }
 
 /// Tiles of one block of a cluster, all clusters together.
-std::int64_t num_tiles(const MatrixProduct& product, const WarpgroupShape& shape) {
+std::int64_t num_tiles(const WarpgroupProblem& product, const WarpgroupShape& shape) {
   return ceil_div(product.m, tile_rows(shape) * shape.cluster) * ceil_div(product.n, shape.columns);
 }
 
 /// A rough time in cycles: for the order in which shapes are tried, no more.
-double guess(const MatrixProduct& product, const WarpgroupShape& shape, int num_multiprocessors) {
-  const double rounds =
-      static_cast<double>(ceil_div(num_tiles(product, shape), std::max(1, num_multiprocessors / shape.cluster)));
-  const double pieces = static_cast<double>(ceil_div(product.k, kPieceElements));
+double guess(const WarpgroupProblem& product, const WarpgroupShape& shape, int num_multiprocessors) {
+  const double rounds = static_cast<double>(
+      ceil_div(num_tiles(product, shape), std::max(1, num_multiprocessors / shape.cluster / shape.splits)));
+  const double pieces = static_cast<double>(ceil_div(product.num_pieces(), shape.splits));
   const auto rows = static_cast<double>(tile_rows(shape));
   // Tensor cores do 2,048 products a cycle, the L2 cache gives about 48 bytes.
   const double multiply = rows * shape.columns * kPieceElements / 2048;
   const double load = (rows + shape.columns / static_cast<double>(shape.cluster)) * 128 / 48;
-  const double finish = static_cast<double>(shape.rows) * shape.columns * 0.3 + 600;
+  const double finish =
+      static_cast<double>(shape.rows) * shape.columns * 0.3 / shape.splits + (shape.splits > 1 ? 1800 : 600);
   const double tile = pieces * std::max(multiply, load);
   if (!shape.is_alternating) return rounds * (tile + finish);
   return rounds * std::max(tile, finish / 2) + finish;
@@ -125,7 +230,7 @@ std::string multiply_text(std::int32_t columns, bool is_bfloat, bool is_along_k)
 
 std::string WarpgroupShape::to_string() const {
   return std::to_string(rows) + "x" + std::to_string(columns) + (is_alternating ? "a" : "h") + std::to_string(cluster) +
-         "s" + std::to_string(stages);
+         "s" + std::to_string(stages) + (splits > 1 ? "k" + std::to_string(splits) : "");
 }
 
 std::optional<WarpgroupShape> parse_warpgroup_shape(const std::string& text) {
@@ -136,6 +241,7 @@ std::optional<WarpgroupShape> parse_warpgroup_shape(const std::string& text) {
                                       &shape.cluster, &shape.stages, &end) != 5) {
     return std::nullopt;
   }
+  if (int more = 0; std::sscanf(text.c_str() + end, "k%2d%n", &shape.splits, &more) == 1) end += more;
   shape.is_alternating = manner == 'a';
   if (static_cast<std::size_t>(end) != text.size() || shape.to_string() != text) return std::nullopt;
   return shape;
@@ -161,12 +267,21 @@ std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step&
                                        {64, 128, false},
                                        {64, 64, false}}};
   std::vector<std::pair<double, WarpgroupShape>> found;
+  const auto add = [&](WarpgroupShape shape) {
+    while (shape.stages > 3 && shared_bytes(shape) > kMaxSharedBytes) --shape.stages;
+    if (fits(*product, shape)) found.emplace_back(guess(*product, shape, num_multiprocessors), shape);
+  };
   for (const Cut& cut : kCuts) {
     for (const std::int32_t cluster : {1, 2}) {
-      WarpgroupShape shape{cut.rows, cut.columns, cut.is_alternating, cluster, 8};
-      if (cluster == 2 && product->m <= tile_rows(shape)) continue;
-      while (shape.stages > 3 && shared_bytes(shape) > kMaxSharedBytes) --shape.stages;
-      if (fits(*product, shape)) found.emplace_back(guess(*product, shape, num_multiprocessors), shape);
+      const WarpgroupShape shape{cut.rows, cut.columns, cut.is_alternating, cluster, 8, 1};
+      if (cluster == 1 || product->m > tile_rows(shape)) add(shape);
+    }
+    // Sums are split where tiles are few and K is long.
+    for (const std::int32_t splits : {2, 4, 8}) {
+      const WarpgroupShape shape{cut.rows, cut.columns, cut.is_alternating, 1, 8, splits};
+      const bool is_short = product->num_pieces() < 3 * splits;
+      if (!cut.is_alternating && !is_short && num_tiles(*product, shape) * splits <= 2 * num_multiprocessors)
+        add(shape);
     }
   }
   std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -184,8 +299,9 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
   const Epilogue& epilogue = *product->epilogue;
   const bool is_bfloat = program.value(product->a.value).desc.dtype == DType::kBfloat16;
   const bool is_along_k = product->b.row_stride == 1;
+  const std::int32_t blocks = shape.cluster * shape.splits;  // Of a cluster.
   const std::int64_t num_clusters =
-      std::min<std::int64_t>(num_tiles(*product, shape), std::max(1, num_multiprocessors / shape.cluster));
+      std::min<std::int64_t>(num_tiles(*product, shape), std::max(1, num_multiprocessors / blocks));
   std::string constants;
   const auto define = [&](const char* name, const std::string& value) {
     constants += std::string("#define ") + name + " " + value + "\n";
@@ -193,12 +309,25 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
   const auto number = [&](const char* name, std::int64_t value) { define(name, std::to_string(value)); };
   number("kM", product->m);
   number("kN", product->n);
-  number("kK", product->k);
+  number("kTaps", product->taps);
+  number("kTapChannels", product->tap_channels());
+  number("kIsWindow", product->pixels ? 1 : 0);
+  const PixelGrid pixels = product->pixels.value_or(PixelGrid{});
+  number("kOutHeight", product->out_height);
+  number("kOutWidth", product->out_width);
+  number("kKernelX", product->kernel_x);
+  number("kDilationY", product->dilation_y);
+  number("kDilationX", product->dilation_x);
+  number("kStrideY", pixels.stride_y);
+  number("kStrideX", pixels.stride_x);
+  number("kPadY", -pixels.first_y);
+  number("kPadX", -pixels.first_x);
   number("kSums", shape.rows / 64);
   number("kColumns", shape.columns);
   number("kIsAlternating", shape.is_alternating ? 1 : 0);
   number("kCluster", shape.cluster);
   number("kStages", shape.stages);
+  number("kSplits", shape.splits);
   number("kNumClusters", num_clusters);
   number("kIsBfloat", is_bfloat ? 1 : 0);
   number("kIsBAlongK", is_along_k ? 1 : 0);
@@ -211,7 +340,7 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
   define("kScale", float_literal(product->scale));
   const bool is_bias_float = epilogue.bias && program.value(*epilogue.bias).desc.dtype == DType::kFloat32;
   define("Bias", is_bias_float ? "float" : "unsigned short");
-  define("kClusterDims", shape.cluster > 1 ? "__cluster_dims__(1, 1, kCluster)" : "");
+  define("kClusterDims", blocks > 1 ? "__cluster_dims__(1, 1, kCluster * kSplits)" : "");
 
   KernelSource result;
   result.source = constants;
@@ -228,18 +357,34 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
       fast_activation_source(epilogue.activation) + "  return t;\n}\n" + warpgroup_kernel_text();
   result.entry = "warpgroup";
   const auto rows = static_cast<std::int32_t>(tile_rows(shape));
-  result.boxes = {{product->a.value, is_bfloat, product->m, product->k, product->a.row_stride, rows, 64}};
+  result.boxes = {{product->a.value,
+                   is_bfloat,
+                   product->m,
+                   product->tap_channels(),
+                   product->a.row_stride,
+                   rows,
+                   64,
+                   {},
+                   product->pixels}};
   if (is_along_k) {
-    result.boxes.push_back({product->b.value, is_bfloat, product->n, product->k, product->b.column_stride,
-                            shape.columns / shape.cluster, 64});
+    result.boxes.push_back({product->b.value,
+                            is_bfloat,
+                            product->n,
+                            product->k,
+                            product->b.column_stride,
+                            shape.columns / shape.cluster,
+                            64,
+                            {},
+                            {}});
   } else {
-    result.boxes.push_back({product->b.value, is_bfloat, product->k, product->n, product->b.row_stride, 64, 64});
+    result.boxes.push_back(
+        {product->b.value, is_bfloat, product->k, product->n, product->b.row_stride, 64, 64, {}, {}});
   }
   // The function always takes three more addresses; what it does not read may be anything.
   result.arguments = {epilogue.bias.value_or(product->b.value),
                       product->residual ? product->residual->value : product->a.value, product->y.value};
   result.grid[0] = static_cast<std::uint32_t>(num_clusters);
-  result.grid[2] = static_cast<std::uint32_t>(shape.cluster);
+  result.grid[2] = static_cast<std::uint32_t>(blocks);
   result.block_size = 384;
   result.shared_bytes = static_cast<std::uint32_t>(shared_bytes(shape));
   return result;

@@ -21,8 +21,11 @@ struct WarpgroupShape {
       true;  ///< Each warpgroup has its own tile, and they multiply in turns; else one tile of 2 x rows.
   std::int32_t cluster = 1;  ///< 1, or 2 blocks that fetch the columns of B for each other.
   std::int32_t stages = 4;   ///< Pieces of K under way in shared memory, 3 to 8.
+  std::int32_t splits = 1;   ///< 1, 2, 4 or 8 blocks that share a tile, each a part of K; neither with `cluster` nor
+                             ///< alternating.
 
-  /// "128x128a2s6": the tactic's name ("a" alternating, "h" halves), which parse_warpgroup_shape reads again.
+  /// "128x128a2s6", "64x128h1s5k4": the tactic's name ("a" alternating, "h" halves), which parse_warpgroup_shape reads
+  /// again.
   std::string to_string() const;
   bool operator==(const WarpgroupShape&) const = default;
 };
@@ -30,7 +33,8 @@ std::optional<WarpgroupShape> parse_warpgroup_shape(const std::string& text);
 
 /// The shapes worth timing for a step on a device of so many multiprocessors, best guess first. Empty: not a step for
 /// these kernels (no SM 9.0, no float16 or bfloat16 throughout, fewer than 64 rows, extents or strides that are no
-/// multiples of 8, batches of matrices, convolutions with a window).
+/// multiples of 8, batches of matrices; of convolutions with a window those of groups, of fewer than 64 channels and of
+/// results whose pixels do not follow each other evenly).
 std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step& step, int sm, int num_multiprocessors);
 
 /// `device_text`: in place of device_numbers_text(), warpgroup_device_text() and the instruction, for tests on the

@@ -65,6 +65,7 @@ const DriverFunctions& driver() {
     find("cuFuncSetAttribute", 9000, found.func_set_attribute);
     find("cuLaunchKernelEx", 11060, found.launch_kernel_ex);
     find("cuTensorMapEncodeTiled", 12000, found.tensor_map_encode_tiled, false);
+    find("cuTensorMapEncodeIm2col", 12000, found.tensor_map_encode_im2col, false);
     return found;
   }();
   return kFunctions;

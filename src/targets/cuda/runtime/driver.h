@@ -13,7 +13,9 @@ struct DriverFunctions {
   decltype(&cuModuleGetFunction) module_get_function = nullptr;
   decltype(&cuFuncSetAttribute) func_set_attribute = nullptr;
   decltype(&cuLaunchKernelEx) launch_kernel_ex = nullptr;
-  decltype(&cuTensorMapEncodeTiled) tensor_map_encode_tiled = nullptr;  ///< Null on drivers before CUDA 12.
+  // Null on drivers before CUDA 12.
+  decltype(&cuTensorMapEncodeTiled) tensor_map_encode_tiled = nullptr;
+  decltype(&cuTensorMapEncodeIm2col) tensor_map_encode_im2col = nullptr;
 };
 
 /// Throws Error{kDeviceMissing} where there is no driver, Error{kUnsupported} where it is too old.
