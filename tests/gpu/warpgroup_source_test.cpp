@@ -36,7 +36,8 @@ TEST(WarpgroupSource, refuses_shapes_that_do_not_fit) {
         WarpgroupShape{128, 192, true, 1, 4}, WarpgroupShape{64, 128, true, 3, 4}, WarpgroupShape{64, 128, true, 1, 2},
         WarpgroupShape{128, 128, true, 1, 8}, WarpgroupShape{64, 96, true, 1, 4}, WarpgroupShape{64, 64, true, 2, 4},
         WarpgroupShape{64, 128, true, 1, 4, 2}, WarpgroupShape{64, 128, false, 2, 4, 2},
-        WarpgroupShape{64, 128, false, 1, 4, 3}, WarpgroupShape{64, 128, false, 1, 4, 8}}) {
+        WarpgroupShape{64, 128, false, 1, 4, 3}, WarpgroupShape{64, 128, false, 1, 4, 8},
+        WarpgroupShape{64, 128, false, 1, 4, 1, true}, WarpgroupShape{64, 128, true, 2, 4, 1, true}}) {
     EXPECT_THROW(make_warpgroup_source(item.program, step, shape, kNumMultiprocessors), Error) << shape.to_string();
   }
 }
@@ -153,6 +154,15 @@ std::vector<EmulatedCase> cases() {
            .scale = 0.5F},
           "128x128a2s3", 2);
   product({.name = "halves of a cluster", .m = 400, .n = 256, .k = 64, .has_bias = true}, "64x128h2s3", 4);
+  product({.name = "columns kept, b along n",
+           .m = 450,
+           .n = 200,
+           .k = 136,
+           .activation = gelu,
+           .has_bias = true,
+           .residual = 2},
+          "64x128r1s3", 4);
+  product({.name = "columns kept, b along k", .m = 300, .n = 96, .k = 72, .is_b_transposed = true}, "128x96r1s3", 1);
   product({.name = "two parts of K, several tiles",
            .m = 300,
            .n = 136,

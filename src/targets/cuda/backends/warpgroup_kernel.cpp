@@ -8,6 +8,9 @@
 // sums while the other multiplies: for activations that cost something. Otherwise they share a tile, one half of its
 // rows each.
 // kCluster 2: two blocks with neighbouring rows of A fetch half of the same columns of B each, for both.
+// kKeepsB: all tiles of a block have the same columns, whose part of B it fetches once and keeps; the places hold A
+// alone. Shared memory gives 128 bytes a cycle to the tensor cores and the copy engine together: for short K it, not the
+// tensor cores, is what a tile waits for.
 // kSplits above 1: the blocks of a cluster share one tile, each a part of K. Each then finishes a share of the tile,
 // for which the others write their sums into its shared memory; they are added in a fixed order. kIsWindow: A is a
 // convolution's, its rows the pixels of the result; a piece of K is 64 channels of one tap, and the copy engine gathers
@@ -117,7 +120,8 @@ constexpr int kGroupRows = kSums * 64;                         // Rows of one wa
 constexpr int kTileRows = kIsAlternating ? kGroupRows : 2 * kGroupRows;  // Rows of A in a stage.
 constexpr int kTapPieces = (kTapChannels + 63) / 64;              // Of K, of one tap; a product has one tap.
 constexpr int kPieces = kTaps * kTapPieces;
-constexpr int kABytes = kTileRows * 128, kBBytes = kColumns * 128, kStageBytes = kABytes + kBBytes;
+constexpr int kABytes = kTileRows * 128, kBBytes = kColumns * 128, kStageBytes = kABytes + (kKeepsB ? 0 : kBBytes);
+constexpr int kKeptBytes = kKeepsB ? kPieces * kBBytes : 0;     // Before the places.
 constexpr int kStagingBytes = 4 * 2048;                         // Of a warpgroup: 16 rows x 64 columns a warp.
 constexpr int kTilesM = (kM + kTileRows * kCluster - 1) / (kTileRows * kCluster);   // Rows of tiles, a cluster's together.
 constexpr int kTilesN = (kN + kColumns - 1) / kColumns;
@@ -341,15 +345,17 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
           const u16* __restrict__ residual, u16* __restrict__ y) {
   SHARED_MEMORY(memory);
   const u32 base = (shared_address(memory) + 1023) & ~1023u;
-  unsigned char* const staging = memory + (base - shared_address(memory)) + kStages * kStageBytes;
+  const u32 places = base + kKeptBytes;
+  unsigned char* const staging = memory + (places - shared_address(memory)) + kStages * kStageBytes;
   float* const biases = (float*)(staging + 2 * kStagingBytes);
   const u32 full = shared_address(biases + 2 * kBiasPitch), empty = full + kStages * 8;
   // Of the blocks that share a tile, and of those that fetch for each other.
   const u32 split = kSplits > 1 ? blockIdx.z : 0, rank = kSplits > 1 ? 0 : blockIdx.z;
   const int piece_begin = kPieces * (int)split / kSplits, piece_end = kPieces * ((int)split + 1) / kSplits;
+  const u32 kept = empty + kStages * 8;  // The barrier of the columns that are kept.
 #if kSplits > 1
-  const u32 arrived = empty + kStages * 8, taken = arrived + 8;
-  const float4* const shares = (const float4*)((unsigned char*)biases + 2 * kBiasPitch * 4 + (kStages * 16 + 24 + 15) / 16 * 16);
+  const u32 arrived = kept + 8, taken = arrived + 8;
+  const float4* const shares = (const float4*)((unsigned char*)biases + 2 * kBiasPitch * 4 + (kStages * 16 + 32 + 15) / 16 * 16);
 #endif
   const int warpgroup = threadIdx.x / 128, thread = threadIdx.x % 128;
   if (threadIdx.x == 0) {
@@ -359,6 +365,7 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
       init_barrier(full + i * 8, 1);
       init_barrier(empty + i * 8, (kIsAlternating ? 1 : 2) * kCluster);
     }
+    init_barrier(kept, 1);
 #if kSplits > 1
     init_barrier(arrived, (kSplits - 1) * 128);
     for (int i = 0; i < 2; ++i) init_barrier(taken + i * 8, kParts > 1 && (int)split / kParts == i ? kParts - 1 : kParts);
@@ -372,10 +379,18 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
     if (threadIdx.x == 0) {
       Pipe pipe{0, 1};
       int ahead = 0;
-#if kIsBConstant
+#if kKeepsB
+#if !kIsBConstant
+      wait_for_predecessor();
+#endif
+      expect_bytes(kept, kKeptBytes);
+      for (int piece = 0; piece < kPieces; ++piece) {
+        fetch_b(base + piece * kBBytes, &b, kept, k_of(piece), blockIdx.x % kTilesN * kColumns, rank);
+      }
+#elif kIsBConstant
       for (int tile = blockIdx.x, piece = piece_begin; ahead < kStages && tile < kTiles; ++ahead) {
         expect_bytes(full + ahead * 8, kStageBytes);
-        fetch_b(base + ahead * kStageBytes + kABytes, &b, full + ahead * 8, k_of(piece), tile % kTilesN * kColumns, rank);
+        fetch_b(places + ahead * kStageBytes + kABytes, &b, full + ahead * 8, k_of(piece), tile % kTilesN * kColumns, rank);
         if (++piece == piece_end) { piece = piece_begin; tile += kNumClusters; }
       }
 #endif
@@ -384,13 +399,13 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
       for (int tile = blockIdx.x; tile < kTiles; tile += kNumClusters) {
         const int row = (tile / kTilesN * kCluster + (int)rank) * kTileRows, column = tile % kTilesN * kColumns;
         for (int piece = piece_begin; piece < piece_end; ++piece) {
-          const u32 stage = base + pipe.place * kStageBytes, barrier = full + pipe.place * 8;
+          const u32 stage = places + pipe.place * kStageBytes, barrier = full + pipe.place * 8;
           if (ahead > 0) {
             --ahead;
           } else {
             wait_barrier(empty + pipe.place * 8, pipe.parity);
             expect_bytes(barrier, kStageBytes);
-            fetch_b(stage + kABytes, &b, barrier, k_of(piece), column, rank);
+            if (!kKeepsB) fetch_b(stage + kABytes, &b, barrier, k_of(piece), column, rank);
           }
           fetch_a(stage, &a, barrier, piece, row);
           pipe.next();
@@ -405,6 +420,7 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
     Pipe pipe{0, 0};
     float sums[kSums][kColumns / 2];
     int tile = blockIdx.x;
+    if (kKeepsB) wait_barrier(kept, 0);
 #if kSplits > 1
     int round = 0;
 #endif
@@ -425,8 +441,9 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
       int before = 0;
       for (int piece = piece_begin; piece < piece_end; ++piece) {
         wait_barrier(full + pipe.place * 8, pipe.parity);
-        const u32 stage = base + pipe.place * kStageBytes;
-        multiply_stage(sums, stage + (kIsAlternating ? 0 : group * kGroupRows * 128), stage + kABytes, piece == piece_begin);
+        const u32 stage = places + pipe.place * kStageBytes;
+        const u32 from_b = kKeepsB ? base + piece * kBBytes : stage + kABytes;
+        multiply_stage(sums, stage + (kIsAlternating ? 0 : group * kGroupRows * 128), from_b, piece == piece_begin);
         if (piece > piece_begin) {
           wait_products<1>();
           if (thread < kCluster) arrive_at(empty + before * 8, thread);

@@ -160,14 +160,31 @@ std::optional<WarpgroupProblem> product_of(const Program& program, const Step& s
 }
 
 std::int64_t tile_rows(const WarpgroupShape& shape) { return shape.is_alternating ? shape.rows : 2 * shape.rows; }
-std::int64_t stage_bytes(const WarpgroupShape& shape) { return (tile_rows(shape) + shape.columns) * 128; }
-std::int64_t shared_bytes(const WarpgroupShape& shape) {
+std::int64_t stage_bytes(const WarpgroupShape& shape) {
+  return (tile_rows(shape) + (shape.keeps_columns ? 0 : shape.columns)) * 128;
+}
+std::int64_t shared_bytes(const WarpgroupProblem& product, const WarpgroupShape& shape) {
   const std::int64_t bias_bytes = ceil_div(shape.columns, 64) * 64 * 4;
+  const std::int64_t kept_bytes = shape.keeps_columns ? product.num_pieces() * shape.columns * 128 : 0;
   // Sums that the other blocks of a tile leave here, and the barriers for them.
   const std::int64_t share_bytes =
       shape.splits > 1 ? 40 + shape.rows * shape.columns * 8 / shape.splits * (shape.splits - 1) : 0;
   // The stages begin at a multiple of 1,024, wherever shared memory does.
-  return 1024 + shape.stages * (stage_bytes(shape) + 16) + 2 * (kStagingBytes + bias_bytes) + share_bytes;
+  return 1024 + 8 + kept_bytes + shape.stages * (stage_bytes(shape) + 16) + 2 * (kStagingBytes + bias_bytes) +
+         share_bytes;
+}
+
+/// Tiles of one block of a cluster, all clusters together.
+std::int64_t num_tiles(const WarpgroupProblem& product, const WarpgroupShape& shape) {
+  return ceil_div(product.m, tile_rows(shape) * shape.cluster) * ceil_div(product.n, shape.columns);
+}
+
+std::int64_t num_clusters(const WarpgroupProblem& product, const WarpgroupShape& shape, int num_multiprocessors) {
+  const std::int64_t most = std::max(1, num_multiprocessors / (shape.cluster * shape.splits));
+  if (!shape.keeps_columns) return std::min(num_tiles(product, shape), most);
+  // Tiles go on by columns: every block keeps its own.
+  const std::int64_t across = ceil_div(product.n, shape.columns);
+  return std::min(num_tiles(product, shape), std::max<std::int64_t>(1, most / across) * across);
 }
 
 bool fits(const WarpgroupProblem& product, const WarpgroupShape& shape) {
@@ -181,29 +198,28 @@ bool fits(const WarpgroupProblem& product, const WarpgroupShape& shape) {
     if (shape.cluster != 1 || shape.is_alternating || shape.splits > product.num_pieces()) return false;
     if (shape.columns / (shape.splits / 2) % 16 != 0) return false;
   }
-  if (shape.stages < 3 || shape.stages > 8 || shared_bytes(shape) > kMaxSharedBytes) return false;
+  if (shape.keeps_columns && (!shape.is_alternating || shape.cluster != 1 || shape.splits != 1)) return false;
+  if (shape.stages < 3 || shape.stages > 8 || shared_bytes(product, shape) > kMaxSharedBytes) return false;
   // Panels of 64 columns of B where its rows run along N.
   const bool is_along_k = product.b.row_stride == 1;
   return is_along_k || shape.columns / shape.cluster % 64 == 0;
 }
 
-/// Tiles of one block of a cluster, all clusters together.
-std::int64_t num_tiles(const WarpgroupProblem& product, const WarpgroupShape& shape) {
-  return ceil_div(product.m, tile_rows(shape) * shape.cluster) * ceil_div(product.n, shape.columns);
-}
-
 /// A rough time in cycles: for the order in which shapes are tried, no more.
 double guess(const WarpgroupProblem& product, const WarpgroupShape& shape, int num_multiprocessors) {
-  const double rounds = static_cast<double>(
-      ceil_div(num_tiles(product, shape), std::max(1, num_multiprocessors / shape.cluster / shape.splits)));
+  const double rounds =
+      static_cast<double>(ceil_div(num_tiles(product, shape), num_clusters(product, shape, num_multiprocessors)));
   const double pieces = static_cast<double>(ceil_div(product.num_pieces(), shape.splits));
   const auto rows = static_cast<double>(tile_rows(shape));
-  // Tensor cores do 2,048 products a cycle, the L2 cache gives about 48 bytes.
-  const double multiply = rows * shape.columns * kPieceElements / 2048;
-  const double load = (rows + shape.columns / static_cast<double>(shape.cluster)) * 128 / 48;
+  const double columns = shape.columns, fetched_columns = shape.keeps_columns ? 0 : columns;
+  // Tensor cores do 2,048 products a cycle, the L2 cache gives about 48 bytes, shared memory 128: what the copy engine
+  // writes and what each 64 rows are multiplied by.
+  const double multiply = rows * columns * kPieceElements / 2048;
+  const double load = (rows + fetched_columns / shape.cluster) * 128 / 48;
+  const double share = rows + fetched_columns + rows / 64 * (64 + columns);
   const double finish =
       static_cast<double>(shape.rows) * shape.columns * 0.3 / shape.splits + (shape.splits > 1 ? 1800 : 600);
-  const double tile = pieces * std::max(multiply, load);
+  const double tile = pieces * std::max({multiply, load, share});
   if (!shape.is_alternating) return rounds * (tile + finish);
   return rounds * std::max(tile, finish / 2) + finish;
 }
@@ -229,8 +245,11 @@ std::string multiply_text(std::int32_t columns, bool is_bfloat, bool is_along_k)
 }  // namespace
 
 std::string WarpgroupShape::to_string() const {
-  return std::to_string(rows) + "x" + std::to_string(columns) + (is_alternating ? "a" : "h") + std::to_string(cluster) +
-         "s" + std::to_string(stages) + (splits > 1 ? "k" + std::to_string(splits) : "");
+  return std::to_string(rows) + "x" + std::to_string(columns) +
+         (keeps_columns    ? "r"
+          : is_alternating ? "a"
+                           : "h") +
+         std::to_string(cluster) + "s" + std::to_string(stages) + (splits > 1 ? "k" + std::to_string(splits) : "");
 }
 
 std::optional<WarpgroupShape> parse_warpgroup_shape(const std::string& text) {
@@ -242,7 +261,8 @@ std::optional<WarpgroupShape> parse_warpgroup_shape(const std::string& text) {
     return std::nullopt;
   }
   if (int more = 0; std::sscanf(text.c_str() + end, "k%2d%n", &shape.splits, &more) == 1) end += more;
-  shape.is_alternating = manner == 'a';
+  shape.is_alternating = manner != 'h';
+  shape.keeps_columns = manner == 'r';
   if (static_cast<std::size_t>(end) != text.size() || shape.to_string() != text) return std::nullopt;
   return shape;
 }
@@ -268,7 +288,7 @@ std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step&
                                        {64, 64, false}}};
   std::vector<std::pair<double, WarpgroupShape>> found;
   const auto add = [&](WarpgroupShape shape) {
-    while (shape.stages > 3 && shared_bytes(shape) > kMaxSharedBytes) --shape.stages;
+    while (shape.stages > 3 && shared_bytes(*product, shape) > kMaxSharedBytes) --shape.stages;
     if (fits(*product, shape)) found.emplace_back(guess(*product, shape, num_multiprocessors), shape);
   };
   for (const Cut& cut : kCuts) {
@@ -276,6 +296,9 @@ std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step&
       const WarpgroupShape shape{cut.rows, cut.columns, cut.is_alternating, cluster, 8, 1};
       if (cluster == 1 || product->m > tile_rows(shape)) add(shape);
     }
+    // Columns are kept for several tiles of a block.
+    WarpgroupShape keeper{cut.rows, cut.columns, cut.is_alternating, 1, 8, 1, true};
+    if (num_tiles(*product, keeper) >= 3 * num_multiprocessors) add(keeper);
     // Sums are split where tiles are few and K is long.
     for (const std::int32_t splits : {2, 4, 8}) {
       const WarpgroupShape shape{cut.rows, cut.columns, cut.is_alternating, 1, 8, splits};
@@ -300,8 +323,7 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
   const bool is_bfloat = program.value(product->a.value).desc.dtype == DType::kBfloat16;
   const bool is_along_k = product->b.row_stride == 1;
   const std::int32_t blocks = shape.cluster * shape.splits;  // Of a cluster.
-  const std::int64_t num_clusters =
-      std::min<std::int64_t>(num_tiles(*product, shape), std::max(1, num_multiprocessors / blocks));
+  const std::int64_t clusters = num_clusters(*product, shape, num_multiprocessors);
   std::string constants;
   const auto define = [&](const char* name, const std::string& value) {
     constants += std::string("#define ") + name + " " + value + "\n";
@@ -328,7 +350,8 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
   number("kCluster", shape.cluster);
   number("kStages", shape.stages);
   number("kSplits", shape.splits);
-  number("kNumClusters", num_clusters);
+  number("kNumClusters", clusters);
+  number("kKeepsB", shape.keeps_columns ? 1 : 0);
   number("kIsBfloat", is_bfloat ? 1 : 0);
   number("kIsBAlongK", is_along_k ? 1 : 0);
   number("kIsBConstant", program.buffer_of(product->b.value).place == Place::kConstant ? 1 : 0);
@@ -383,10 +406,10 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
   // The function always takes three more addresses; what it does not read may be anything.
   result.arguments = {epilogue.bias.value_or(product->b.value),
                       product->residual ? product->residual->value : product->a.value, product->y.value};
-  result.grid[0] = static_cast<std::uint32_t>(num_clusters);
+  result.grid[0] = static_cast<std::uint32_t>(clusters);
   result.grid[2] = static_cast<std::uint32_t>(blocks);
   result.block_size = 384;
-  result.shared_bytes = static_cast<std::uint32_t>(shared_bytes(shape));
+  result.shared_bytes = static_cast<std::uint32_t>(shared_bytes(*product, shape));
   return result;
 }
 

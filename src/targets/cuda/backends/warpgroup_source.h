@@ -24,8 +24,10 @@ struct WarpgroupShape {
   std::int32_t splits = 1;   ///< 1, 2, 4 or 8 blocks that share a tile, each a part of K; neither with `cluster` nor
                              ///< alternating.
 
-  /// "128x128a2s6", "64x128h1s5k4": the tactic's name ("a" alternating, "h" halves), which parse_warpgroup_shape reads
-  /// again.
+  bool keeps_columns = false;  ///< A block fetches its columns of B once and keeps them; alternating, no cluster.
+
+  /// "128x128a2s6", "64x128h1s5k4": the tactic's name ("a" alternating, "r" so and keeping its columns, "h" halves),
+  /// which parse_warpgroup_shape reads again.
   std::string to_string() const;
   bool operator==(const WarpgroupShape&) const = default;
 };
