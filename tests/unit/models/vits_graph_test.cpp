@@ -239,7 +239,7 @@ Model selecting_model(bool has_other_use = false) {
                  node("ScatterND", {"table", "places", "table_more"}, "t")};
   if (has_other_use) {
     graph.nodes.push_back(node("Identity", {"places"}, "places_out"));
-    graph.outputs.push_back(value("places_out", DType::kInt64, {{}, {}}));
+    graph.outputs.push_back(tensor_value("places_out", DType::kInt64, {{}, {}}));
   }
   return model;
 }

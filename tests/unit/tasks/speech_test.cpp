@@ -354,7 +354,7 @@ TEST(VoiceSession, APartOfItsOwnMakesTheFrames) {
     FakeVoice voice;
     std::vector<std::int64_t> frame_index;
     VoiceSession session = aligned_session(voice, num_frames, frame_index);
-    EXPECT_EQ(error_of([&] { session.speak(std::vector<std::int64_t>{1, 0, 2}, {}); }).kind(), ErrorKind::kInternal);
+    EXPECT_EQ(test::thrown_by([&] { session.speak(std::vector<std::int64_t>{1, 0, 2}, {}); }).kind(), ErrorKind::kInternal);
   }
 }
 
