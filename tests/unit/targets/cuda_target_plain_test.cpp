@@ -85,7 +85,9 @@ TEST(CudaTargetPlain, compiles_the_pass_of_every_activation) {
       step.work = product;
       const auto source = make_activation_pass(steps.program, step);
       ASSERT_EQ(source.has_value(), kind != ActivationKind::kNone);
-      if (source) EXPECT_FALSE(compile_to_cubin(source->source, source->entry, 90).empty());
+      if (source) {
+        EXPECT_FALSE(compile_to_cubin(source->source, source->entry, 90).empty());
+      }
       y.desc.strides[0] = 20;  // No whole vectors.
       EXPECT_FALSE(make_activation_pass(steps.program, step));
     }
