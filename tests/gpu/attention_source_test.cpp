@@ -100,7 +100,7 @@ TEST(AttentionSource, every_source_compiles) {
     const test::StepCase item = test::attention_case(spec);
     const Step& step = item.program.steps.front();
     for (const AttentionShape& shape : attention_shapes(item.program, step, kSm, kNumMultiprocessors)) {
-      const AttentionSource source = make_attention_source(item.program, step, shape, kNumMultiprocessors);
+      const KernelSource source = make_attention_source(item.program, step, shape, kNumMultiprocessors);
       EXPECT_NO_THROW(compile_to_cubin(source.source, source.entry, kSm)) << spec.name << " " << shape.to_string();
       ++num_compiled;
     }
@@ -128,8 +128,8 @@ class EmulatedAttention {
     run_ = test::compile_on_host(
         source_.source + "extern \"C\" void run(void* const* a, bool is_late) {\n  lp::is_late = is_late;\n" +
         "  const TensorMap q = " + text_of(source_.boxes[0], "a[0]") + ", k = " + text_of(source_.boxes[1], "a[1]") +
-        ", v = " + text_of(source_.boxes[2], "a[2]") + ";\n  lp::run({" + std::to_string(source_.grid) + ", 1, 1}, " +
-        std::to_string(source_.block_size) + ", 1, " + std::to_string(source_.shared_bytes) +
+        ", v = " + text_of(source_.boxes[2], "a[2]") + ";\n  lp::run({" + std::to_string(source_.grid[0]) +
+        ", 1, 1}, " + std::to_string(source_.block_size) + ", 1, " + std::to_string(source_.shared_bytes) +
         ", [&] { attention(q, k, v, (u16*)a[3]); });\n}\n");
   }
   bool is_compiled() const { return run_ != nullptr; }
@@ -151,7 +151,7 @@ class EmulatedAttention {
 
  private:
   const Program& program_;
-  AttentionSource source_;
+  KernelSource source_;
   test::RunFunction run_ = nullptr;
 };
 

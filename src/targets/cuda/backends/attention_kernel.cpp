@@ -75,20 +75,6 @@ constexpr int kTilesM = (kSeqLen + kTileRows - 1) / kTileRows;
 constexpr int kParts = kBlocks > 1 ? 1 : kKeys / 16 < 4 ? kKeys / 16 : 4;   // One block of keys: its values in so many products.
 constexpr int kItems = kTilesM * kNumHeads * kBatch;
 
-// A matrix in shared memory as wgmma reads it: rows of 128 bytes whose 16-byte chunks are exchanged (128-byte swizzle).
-__device__ __forceinline__ u64 descriptor(u32 address, u32 leading_bytes, u32 stride_bytes) {
-  return (u64)((address & 0x3FFFF) >> 4) | (u64)(leading_bytes >> 4) << 16 | (u64)(stride_bytes >> 4) << 32 | (u64)1 << 62;
-}
-
-// A place of the ring, and the parity of the phase that its barriers are waited for.
-struct Pipe {
-  int place;
-  u32 parity;
-  __device__ __forceinline__ void next() {
-    if (++place == kStages) { place = 0; parity ^= 1; }
-  }
-};
-
 __device__ __forceinline__ float infinity() { return float_of(0x7f800000u); }
 
 #if kHasQInRegisters

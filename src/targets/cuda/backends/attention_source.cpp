@@ -10,17 +10,16 @@
 #include "targets/cuda/backends/activation_source.h"
 #include "targets/cuda/backends/attention_kernel.h"
 #include "targets/cuda/backends/device_numbers.h"
+#include "targets/cuda/backends/tensor_core_steps.h"
 #include "targets/cuda/backends/warpgroup_kernel.h"
+#include "targets/cuda/backends/wgmma_text.h"
 
 namespace pajamas::cuda {
 namespace {
 
-constexpr std::int64_t kMaxSharedBytes = 227 * 1024;  ///< Of a block, SM 9.0.
-constexpr std::int64_t kGroupRowsBytes = 8192;        ///< 64 rows of 64 columns: queries, and what results go through.
-constexpr std::int64_t kVector = 8;                   ///< Elements in 16 bytes: what addresses and strides divide by.
+constexpr std::int64_t kGroupRowsBytes = 8192;  ///< 64 rows of 64 columns: queries, and what results go through.
+constexpr std::int64_t kVector = 8;             ///< Elements in 16 bytes: what addresses and strides divide by.
 constexpr std::int64_t kMaxStride = std::int64_t{1} << 38;  ///< In elements; the copy engine takes 2^40 bytes.
-
-std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) { return (value + divisor - 1) / divisor; }
 
 /// An operand of four axes, by strides: [batch, heads, rows, columns], columns side by side.
 struct Heads {
@@ -65,7 +64,7 @@ std::optional<Attention> attention_of(const Program& program, const Step& step) 
   // The largest score is looked for before it is scaled.
   if (!std::isfinite(work->scale) || work->scale <= 0) return std::nullopt;
   const TensorDesc& desc = program.value(work->q).desc;
-  if (desc.dtype != DType::kFloat16 && desc.dtype != DType::kBfloat16) return std::nullopt;
+  if (!is_half(desc.dtype)) return std::nullopt;
   if (desc.extents.rank() != 4) return std::nullopt;
   const std::int64_t head_dim = desc.extents[3];
   if (head_dim < kVector || head_dim % kVector != 0 || head_dim > 128) return std::nullopt;
@@ -136,31 +135,6 @@ double guess(const Attention& attention, const AttentionShape& shape, int num_mu
   const double block = std::max(alone, shape.groups * shared);
   return rounds * (static_cast<double>(num_blocks(attention, shape)) * block + 1500) *
          (shape.has_q_in_registers ? 0.98 : 1);
-}
-
-/// The instructions: 64 rows x `columns` sums, 16 along the sum; the first factor from shared memory or registers.
-std::string multiply_text(const std::string& name, std::int64_t columns, bool is_bfloat, bool is_from_registers,
-                          bool is_b_along_sum) {
-  const std::int64_t count = columns / 2;
-  std::string registers, operands;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::string at = std::to_string(i);
-    registers += (i == 0 ? "%" : ",%") + at;
-    operands += (i == 0 ? "\"+f\"(d[" : ", \"+f\"(d[") + at + "])";
-  }
-  const auto number = [&](std::int64_t i) { return "%" + std::to_string(count + i); };
-  const std::string type = is_bfloat ? "bf16" : "f16";
-  const std::string first =
-      is_from_registers ? "{" + number(0) + "," + number(1) + "," + number(2) + "," + number(3) + "}" : number(0);
-  const std::int64_t behind = is_from_registers ? 4 : 1;
-  return "__device__ __forceinline__ void " + name + "(float (&d)[" + std::to_string(count) + "], " +
-         (is_from_registers ? "u32 a0, u32 a1, u32 a2, u32 a3" : "u64 a") + ", u64 b, int keeps) {\n" +
-         "  asm volatile(\"{\\n.reg .pred p;\\nsetp.ne.b32 p, " + number(behind + 1) + ", 0;\\n\"\n" +
-         "    \"wgmma.mma_async.sync.aligned.m64n" + std::to_string(columns) + "k16.f32." + type + "." + type + " {" +
-         registers + "}, " + first + ", " + number(behind) + ", p, 1, 1, " + (is_from_registers ? "" : "0, ") +
-         (is_b_along_sum ? "0" : "1") + ";\\n}\\n\"\n    : " + operands +
-         "\n    : " + (is_from_registers ? "\"r\"(a0), \"r\"(a1), \"r\"(a2), \"r\"(a3)" : "\"l\"(a)") +
-         ", \"l\"(b), \"r\"(keeps));\n}\n";
 }
 
 /// The boxes of an operand, and where their coordinates stand: "row, head, batch" by ascending stride.
@@ -240,21 +214,21 @@ std::vector<AttentionShape> attention_shapes(const Program& program, const Step&
   return shapes;
 }
 
-AttentionSource make_attention_source(const Program& program, const Step& step, const AttentionShape& shape,
-                                      int num_multiprocessors, const char* device_text) {
+KernelSource make_attention_source(const Program& program, const Step& step, const AttentionShape& shape,
+                                   int num_multiprocessors, const char* device_text) {
   const auto attention = attention_of(program, step);
   if (!attention || !fits(*attention, shape)) {
     throw Error(ErrorKind::kUnsupported, "no attention kernel " + shape.to_string() + " for this step");
   }
   const std::int64_t grid = std::min<std::int64_t>(num_items(*attention, shape), std::max(1, num_multiprocessors));
   const Budget budget = budget_of(shape);
-  AttentionSource result;
+  KernelSource result;
   std::string q_order, k_order, v_order;
   result.boxes = {boxes_of(attention->q, *attention, 64, q_order),
                   boxes_of(attention->k, *attention, shape.keys, k_order),
                   boxes_of(attention->v, *attention, shape.keys, v_order)};
   result.arguments = {attention->y.value};
-  result.grid = static_cast<std::uint32_t>(grid);
+  result.grid[0] = static_cast<std::uint32_t>(grid);
   result.block_size = static_cast<std::uint32_t>((shape.groups + 1) * 128);
   result.shared_bytes = static_cast<std::uint32_t>(shared_bytes(*attention, shape));
   result.entry = "attention";
@@ -296,9 +270,10 @@ AttentionSource make_attention_source(const Program& program, const Step& step, 
     text += device_numbers_text();
     text += warpgroup_device_text();
     text += attention_device_text();
-    text += multiply_text("multiply_scores", shape.keys, attention->is_bfloat, shape.has_q_in_registers, true);
-    text += multiply_text("multiply_weights", value_columns(*attention), attention->is_bfloat, true, false);
+    text += wgmma_text({"multiply_scores", shape.keys, attention->is_bfloat, shape.has_q_in_registers, true});
+    text += wgmma_text({"multiply_weights", value_columns(*attention), attention->is_bfloat, true, false});
   }
+  text += wgmma_operand_text();
   text += attention_kernel_text();
   return result;
 }

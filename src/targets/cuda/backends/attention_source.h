@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "targets/cuda/backends/matrix_boxes.h"
+#include "targets/cuda/backends/kernel_source.h"
 #include "targets/cuda/program.h"
 
 namespace pajamas::cuda {
@@ -26,16 +26,6 @@ struct AttentionShape {
 };
 std::optional<AttentionShape> parse_attention_shape(const std::string& text);
 
-struct AttentionSource {
-  std::string source;
-  std::string entry;
-  std::vector<MatrixBoxes> boxes;  ///< The function's first arguments: queries, keys, values.
-  std::vector<ValueId> arguments;  ///< The others.
-  std::uint32_t grid = 1;
-  std::uint32_t block_size = 384;
-  std::uint32_t shared_bytes = 0;  ///< Dynamic.
-};
-
 /// The shapes worth timing for a step on a device of so many multiprocessors, best guess first. Empty: not a step for
 /// these kernels (no SM 9.0, no float16 or bfloat16 throughout, masked or causal, heads of more than 128, strides that
 /// are no multiples of 8, a scale that is not above zero).
@@ -43,7 +33,7 @@ std::vector<AttentionShape> attention_shapes(const Program& program, const Step&
 
 /// `device_text`: in place of warpgroup_device_text(), attention_device_text() and of the instructions, for tests on
 /// the host. Throws Error{kUnsupported} when the step cannot be computed by this shape.
-AttentionSource make_attention_source(const Program& program, const Step& step, const AttentionShape& shape,
-                                      int num_multiprocessors, const char* device_text = nullptr);
+KernelSource make_attention_source(const Program& program, const Step& step, const AttentionShape& shape,
+                                   int num_multiprocessors, const char* device_text = nullptr);
 
 }  // namespace pajamas::cuda

@@ -11,17 +11,13 @@
 #include "targets/cuda/backends/activation_source.h"
 #include "targets/cuda/backends/device_numbers.h"
 #include "targets/cuda/backends/halo_kernel.h"
+#include "targets/cuda/backends/tensor_core_steps.h"
 #include "targets/cuda/backends/tile_kernel.h"
 
 namespace pajamas::cuda {
 namespace {
 
-/// A block may have this much shared memory from SM 9.0 on, and this much on SM 8.6 and 8.9.
-constexpr std::int64_t kMaxSharedBytes = 227 * 1024;
-constexpr std::int64_t kMaxSharedBytesBefore90 = 99 * 1024;
 constexpr std::int64_t kMaxSums = 128;  ///< Of a thread: about half of its registers.
-
-std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) { return (value + divisor - 1) / divisor; }
 
 /// A channels-last value: strides between images, lines and pixels, in elements.
 struct Pixels {
@@ -56,19 +52,10 @@ bool is_aligned(const Program& program, const Pixels& pixels, std::int64_t vecto
          pixels.line % vector == 0 && pixels.pixel % vector == 0;
 }
 
-/// One row of weights an output channel: lines of the kernel, their pixels, channels innermost.
+/// One row of weights an output channel, one behind the other: lines of the kernel, their pixels, channels innermost.
 bool is_packed(const TensorDesc& weights) {
-  std::int64_t expected = 1;
-  const auto is_dense = [&](std::size_t axis) {
-    const bool result = weights.extents[axis] == 1 || weights.strides[axis] == expected;
-    expected *= weights.extents[axis];
-    return result;
-  };
-  if (!is_dense(1)) return false;
-  for (std::size_t axis = weights.extents.rank(); axis-- > 2;) {
-    if (!is_dense(axis)) return false;
-  }
-  return is_dense(0);
+  const auto length = dense_row_length(weights);
+  return length && (weights.extents[0] == 1 || weights.strides[0] == *length);
 }
 
 std::optional<HaloProblem> problem_of(const Program& program, const Step& step) {
@@ -82,8 +69,7 @@ std::optional<HaloProblem> problem_of(const Program& program, const Step& step) 
   if (std::any_of(conv->dilations.begin(), conv->dilations.end(), [](std::int64_t d) { return d != 1; }))
     return std::nullopt;
   const auto has_dtype = [&](ValueId id) { return program.value(id).desc.dtype == x.dtype; };
-  if ((x.dtype != DType::kFloat16 && x.dtype != DType::kBfloat16) || !has_dtype(conv->weights) || !has_dtype(conv->y))
-    return std::nullopt;
+  if (!is_half(x.dtype) || !has_dtype(conv->weights) || !has_dtype(conv->y)) return std::nullopt;
   if (x.extents.num_elements() == 0 || y.extents.num_elements() == 0) return std::nullopt;
 
   HaloProblem problem;
@@ -139,13 +125,7 @@ std::optional<HaloProblem> problem_of(const Program& program, const Step& step) 
     if (!is_aligned(program, problem.residual, 4)) return std::nullopt;
   }
   if (!is_aligned(program, problem.y, 4)) return std::nullopt;
-  if (epilogue.bias) {
-    const TensorDesc& bias = program.value(*epilogue.bias).desc;
-    if (bias.dtype != x.dtype && bias.dtype != DType::kFloat32) return std::nullopt;
-    const std::size_t bias_rank = bias.extents.rank();
-    if (bias_rank == 0 || bias.extents[bias_rank - 1] != problem.columns || bias.strides.back() != 1)
-      return std::nullopt;
-  }
+  if (!has_column_bias(program, epilogue, problem.columns, x.dtype)) return std::nullopt;
   return problem;
 }
 

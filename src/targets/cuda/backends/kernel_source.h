@@ -1,5 +1,5 @@
-// The source of one kernel that computes a step, and how it is launched: what the generators of tile and warpgroup
-// kernels give. Plain data, knows no CUDA at build.
+// The source of one kernel that computes a step, and how it is launched: what the generators of kernels for
+// tensor cores give. Plain data, knows no CUDA at build.
 #pragma once
 
 #include <cstdint>

@@ -9,15 +9,13 @@
 #include "targets/cuda/backends/activation_source.h"
 #include "targets/cuda/backends/device_numbers.h"
 #include "targets/cuda/backends/matrix_product.h"
+#include "targets/cuda/backends/tensor_core_steps.h"
 #include "targets/cuda/backends/tile_kernel.h"
 
 namespace pajamas::cuda {
 namespace {
 
 constexpr std::int64_t kPieceElements = 64;
-/// A block may have this much shared memory from SM 9.0 on, and this much on SM 8.6 and 8.9.
-constexpr std::int64_t kMaxSharedBytes = 227 * 1024;
-constexpr std::int64_t kMaxSharedBytesBefore90 = 99 * 1024;
 
 /// The step as an implicit matrix product: y[m, n] = sum over k of a(m, k) · b[n, k].
 struct TileProblem {
@@ -42,8 +40,6 @@ struct TileProblem {
   std::int64_t y_image = 0, y_line = 0, y_pixel = 0;
   std::int64_t residual_image = 0, residual_line = 0, residual_pixel = 0;
 };
-
-bool is_half(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBfloat16; }
 
 /// Strides of images, lines and pixels of a channels-last value of 1 or 2 spatial axes.
 struct PixelStrides {
@@ -89,27 +85,12 @@ std::int64_t window_stride(const TensorDesc& desc, std::size_t axis) {
   return desc.extents[axis] == 1 ? 0 : desc.strides[axis];
 }
 
-/// Weights whose kernel and channels follow each other: one row of B an output channel.
-bool has_dense_rows(const TensorDesc& weights) {
-  std::int64_t expected = 1;
-  const auto axis_is_dense = [&](std::size_t axis) {
-    const bool is_dense = weights.extents[axis] == 1 || weights.strides[axis] == expected;
-    expected *= weights.extents[axis];
-    return is_dense;
-  };
-  if (!axis_is_dense(1)) return false;
-  for (std::size_t axis = weights.extents.rank(); axis-- > 2;) {
-    if (!axis_is_dense(axis)) return false;
-  }
-  return true;
-}
-
 bool bind_conv(const Program& program, const ConvStep& conv, TileProblem& problem) {
   const TensorDesc& x = program.value(conv.x).desc;
   const TensorDesc& y = program.value(conv.y).desc;
   const TensorDesc& weights = program.value(conv.weights).desc;
   const std::size_t rank = x.extents.rank();
-  if (conv.is_transposed || conv.groups != 1 || rank < 3 || rank > 4 || !has_dense_rows(weights)) return false;
+  if (conv.is_transposed || conv.groups != 1 || rank < 3 || rank > 4 || !dense_row_length(weights)) return false;
   if (x.extents[1] > 1 && x.strides[1] != 1) return false;
   if (y.extents[1] > 1 && y.strides[1] != 1) return false;
   const std::size_t last = rank - 1;
@@ -223,18 +204,9 @@ std::optional<TileProblem> problem_of(const Program& program, const Step& step) 
                                               {problem.residual_pixel, problem.residual_line, problem.residual_image}));
   }
   if (problem.store_vector < 8) problem.store_vector = 1;
-  if (epilogue.bias) {
-    const TensorDesc& bias = program.value(*epilogue.bias).desc;
-    if (bias.dtype != problem.dtype && bias.dtype != DType::kFloat32) return std::nullopt;
-    if (bias.extents.rank() == 0 || bias.extents[bias.extents.rank() - 1] != problem.n ||
-        (problem.n > 1 && bias.strides.back() != 1)) {
-      return std::nullopt;
-    }
-  }
+  if (!has_column_bias(program, epilogue, problem.n, problem.dtype)) return std::nullopt;
   return problem;
 }
-
-std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) { return (value + divisor - 1) / divisor; }
 
 std::int64_t shared_bytes_of(const TileProblem& problem, const TileShape& shape) {
   const std::int64_t b_bytes = problem.is_b_along_k ? shape.columns * 128 : kPieceElements * (shape.columns * 2 + 16);

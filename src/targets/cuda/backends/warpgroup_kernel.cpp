@@ -132,25 +132,6 @@ constexpr int kParts = kSplits > 1 ? kSplits / 2 : 1;            // Of the colum
 constexpr int kOwnColumns = kColumns / kParts;
 constexpr int kShareBytes = kSums * kOwnColumns / 2 * 512;       // Sums of one warpgroup that one block finishes.
 
-// A matrix in shared memory as wgmma reads it: rows of 128 bytes whose 16-byte chunks are exchanged (128-byte swizzle).
-__device__ __forceinline__ u64 descriptor(u32 address, u32 leading_bytes, u32 stride_bytes) {
-  return (u64)((address & 0x3FFFF) >> 4) | (u64)(leading_bytes >> 4) << 16 | (u64)(stride_bytes >> 4) << 32 | (u64)1 << 62;
-}
-
-// The place that is next, and the parity of the phase that its barriers are waited for.
-struct Pipe {
-  int place;
-  u32 parity;
-  __device__ __forceinline__ void next() {
-    if (++place == kStages) { place = 0; parity ^= 1; }
-  }
-  __device__ __forceinline__ void skip(int count) {
-    const int at = place + count;
-    parity ^= (at / kStages) & 1;
-    place = at % kStages;
-  }
-};
-
 __device__ __forceinline__ void fetch_b(u32 to, const TensorMap* b, u32 barrier, int k, int column_begin, u32 rank) {
   const int column = column_begin + (int)rank * kBShare;
 #if kIsBAlongK

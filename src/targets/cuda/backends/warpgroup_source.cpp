@@ -10,19 +10,16 @@
 #include "targets/cuda/backends/activation_source.h"
 #include "targets/cuda/backends/device_numbers.h"
 #include "targets/cuda/backends/matrix_product.h"
+#include "targets/cuda/backends/tensor_core_steps.h"
 #include "targets/cuda/backends/warpgroup_kernel.h"
+#include "targets/cuda/backends/wgmma_text.h"
 
 namespace pajamas::cuda {
 namespace {
 
-constexpr std::int64_t kMaxSharedBytes = 227 * 1024;  ///< Of a block, SM 9.0.
 constexpr std::int64_t kPieceElements = 64;
 constexpr std::int64_t kStagingBytes = 8192;  ///< Of a warpgroup (warpgroup_kernel.cpp).
 constexpr std::int64_t kVector = 8;           ///< Elements in 16 bytes: what addresses and strides must divide by.
-
-std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) { return (value + divisor - 1) / divisor; }
-
-bool is_half(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBfloat16; }
 
 bool is_aligned(const Program& program, ValueId id, std::int64_t row_stride) {
   return program.value(id).offset_elements % kVector == 0 && row_stride % kVector == 0;
@@ -150,12 +147,7 @@ std::optional<WarpgroupProblem> product_of(const Program& program, const Step& s
     if (!has_dtype(product.residual->value) || product.residual->column_stride != 1) return std::nullopt;
     if (!is_aligned(program, product.residual->value, product.residual->row_stride)) return std::nullopt;
   }
-  if (const auto bias = product.epilogue->bias) {
-    const TensorDesc& desc = program.value(*bias).desc;
-    if (desc.dtype != dtype && desc.dtype != DType::kFloat32) return std::nullopt;
-    if (desc.extents.rank() == 0 || desc.extents[desc.extents.rank() - 1] != product.n || desc.strides.back() != 1)
-      return std::nullopt;
-  }
+  if (!has_column_bias(program, *product.epilogue, product.n, dtype)) return std::nullopt;
   return product;
 }
 
@@ -223,24 +215,6 @@ double guess(const WarpgroupProblem& product, const WarpgroupShape& shape, int n
   const double tile = pieces * std::max({multiply, load, share});
   if (!shape.is_alternating) return rounds * (tile + finish);
   return rounds * std::max(tile, finish / 2) + finish;
-}
-
-/// The instruction: 64 x kColumns sums, 16 along K.
-std::string multiply_text(std::int32_t columns, bool is_bfloat, bool is_along_k) {
-  const std::int32_t count = columns / 2;
-  const std::string number = std::to_string(count);
-  std::string registers, operands;
-  for (std::int32_t i = 0; i < count; ++i) {
-    const std::string at = std::to_string(i);
-    registers += (i == 0 ? "%" : ",%") + at;
-    operands += (i == 0 ? "\"+f\"(d[" : ", \"+f\"(d[") + at + "])";
-  }
-  const std::string type = is_bfloat ? "bf16" : "f16";
-  return "__device__ __forceinline__ void multiply(float (&d)[" + number + "], u64 a, u64 b, int keeps) {\n" +
-         "  asm volatile(\"{\\n.reg .pred p;\\nsetp.ne.b32 p, %" + std::to_string(count + 2) + ", 0;\\n\"\n" +
-         "    \"wgmma.mma_async.sync.aligned.m64n" + std::to_string(columns) + "k16.f32." + type + "." + type + " {" +
-         registers + "}, %" + number + ", %" + std::to_string(count + 1) + ", p, 1, 1, 0, " + (is_along_k ? "0" : "1") +
-         ";\\n}\\n\"\n    : " + operands + "\n    : \"l\"(a), \"l\"(b), \"r\"(keeps));\n}\n";
 }
 
 }  // namespace
@@ -372,13 +346,13 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
     result.source += device_text;
   } else {
     result.source += device_numbers_text() + std::string(warpgroup_device_text()) +
-                     multiply_text(shape.columns, is_bfloat, is_along_k);
+                     wgmma_text({"multiply", shape.columns, is_bfloat, false, is_along_k});
   }
   result.source +=
       "typedef float Number;\n"
       "__device__ __forceinline__ float softplus(float v) { return v > 20.0f ? v : log1pf(exp(v)); }\n"
       "__device__ __forceinline__ float activate(float t) {\n" +
-      fast_activation_source(epilogue.activation) + "  return t;\n}\n" + warpgroup_kernel_text();
+      fast_activation_source(epilogue.activation) + "  return t;\n}\n" + wgmma_operand_text() + warpgroup_kernel_text();
   result.entry = "warpgroup";
   const auto rows = static_cast<std::int32_t>(tile_rows(shape));
   result.boxes = {{product->a.value,
