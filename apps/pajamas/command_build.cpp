@@ -86,7 +86,7 @@ Command add_build_command(CLI::App& app, Context& context) {
   command->add_option(
       "--precision", options->precision,
       "auto (default), fp32, fp16 or bf16; for language and speech models also int8, int8-g128, int4, int4-awq or fp8 "
-      "weights");
+      "weights; target cuda: tf32 (products of float32), fp8 (products in 8-bit floats)");
   command->add_option("--gpu", plan.gpu_sms, "GPU generations of one engine, for example sm86,sm89,sm120")
       ->delimiter(',');
   command->add_option("--shapes", options->shapes,
@@ -114,7 +114,8 @@ Command add_build_command(CLI::App& app, Context& context) {
                    "Language models: most tokens of prompt and answer together (default: the model's own)")
       ->check(CLI::Range(1L, 1L << 32));
   command->add_option("--calibration", options->request.calibration,
-                      "Language models: a text file for int4-awq, and to measure what quantisation costs");
+                      "Language models: a text file for int4-awq, and to measure what quantisation costs. Target cuda "
+                      "with fp8: a picture, or a folder of pictures, like those that the model will see");
   add_time_limit_option(*command, options->time_limit_s);
   command->add_option("--memory-limit", options->memory_limit_gb, "Gigabytes the builder may take (default: no limit)")
       ->check(CLI::Range(0.0, 1e6));

@@ -13,6 +13,7 @@
 #include "bench/statistics.h"
 #include "graph/inline_functions.h"
 #include "graph/passes/pipeline.h"
+#include "graph/passes/quantize_products.h"
 #include "io/onnx_reader.h"
 #include "pajamas/error.h"
 #include "targets/cuda/lowering/lower.h"
@@ -160,6 +161,24 @@ std::shared_ptr<const cuda::CudaEngine> load(const std::filesystem::path& path) 
   return cuda::read_engine(cuda::DeviceContext::open(), file->bytes(), path.string());
 }
 
+/// The products of an engine's model in 8-bit floats, calibrated by what the model computes of these inputs here.
+void quantize(Model& model, const std::vector<Tensor>& inputs, const Options& options) {
+  const std::vector<std::string> activations = quantizable_activations(model);
+  cuda::BuildEngineOptions build;
+  build.is_tuned = false;
+  build.precision = options.precision;
+  build.num_threads = options.num_threads;
+  cuda::TimingCache cache;
+  const cuda::BuiltEngine built =
+      cuda::build_engine(cuda::DeviceContext::open(), with_largest_magnitudes(model, activations), build, cache);
+  cuda::DeviceSession session(built.engine);
+  session.set_shapes(built.engine->tuned_shapes());
+  const std::vector<Tensor> largest = run_once(session, inputs);
+  Magnitudes magnitudes;
+  for (std::size_t i = 0; i < activations.size(); ++i) magnitudes[activations[i]] = largest[i].as<float>()[0];
+  quantize_products(model, magnitudes);
+}
+
 }  // namespace
 
 Prepared prepare(const std::filesystem::path& source, std::int64_t batch, const Options& options) {
@@ -167,7 +186,13 @@ Prepared prepare(const std::filesystem::path& source, std::int64_t batch, const 
   prepared.source = source;
   prepared.batch = batch;
   const auto begin = Clock::now();
-  const Model model = lowered(read_onnx(source), batch, options.precision, options.has_fp32_interface);
+  Model model = lowered(read_onnx(source), batch, options.precision, options.has_fp32_interface);
+  std::mt19937 random(1);
+  for (const ValueInfo* input : model.graph.required_inputs()) {
+    prepared.inputs.push_back(
+        random_input(input->type->dtype, *input->type->static_shape(), input_range(model), random));
+  }
+  if (options.is_fp8) quantize(model, prepared.inputs, options);
   cuda::BuildEngineOptions build;
   build.precision = options.precision;
   build.num_threads = options.num_threads;
@@ -180,12 +205,6 @@ Prepared prepare(const std::filesystem::path& source, std::int64_t batch, const 
   prepared.build_seconds = seconds_since(begin);
   prepared.session = std::make_unique<cuda::DeviceSession>(prepared.built.engine);
   prepared.session->set_shapes(prepared.built.engine->tuned_shapes());
-  std::mt19937 random(1);
-  const cuda::InputShapes shapes = prepared.built.engine->tuned_shapes();
-  for (std::size_t i = 0; i < shapes.size(); ++i) {
-    prepared.inputs.push_back(
-        random_input(prepared.built.engine->inputs()[i].dtype, shapes[i], input_range(model), random));
-  }
   return prepared;
 }
 
@@ -215,7 +234,8 @@ nlohmann::json verify(Prepared& prepared, const Options& options) {
   const auto inputs = source.graph.required_inputs();
   const bool is_batch_open = !inputs.empty() && !(*inputs[0]->type->shape)[0].is_known();
   const cuda::CudaEngine& engine = *prepared.built.engine;
-  const Tolerance bound = tolerance(options.precision, OperatorClass::kNetwork);
+  const Tolerance bound =
+      tolerance(options.precision, options.is_fp8 ? OperatorClass::kQuantised : OperatorClass::kNetwork);
   nlohmann::json compared = nlohmann::json::array();
   const auto judge = [&](std::size_t output, const Tensor& expected, const Tensor& got, std::int64_t item) {
     const Comparison comparison = compare(engine.outputs()[output].name, expected, got);

@@ -17,6 +17,7 @@ namespace pajamas::gpu_bench {
 
 struct Options {
   Precision precision = Precision::kFp16;
+  bool is_fp8 = false;             ///< Products in 8-bit floats, the rest in `precision`.
   bool has_fp32_interface = true;  ///< false: inputs and outputs in the precision too, as the peer's are.
   int num_replays = 100;
   int num_threads = 0;

@@ -40,8 +40,8 @@ void print_steps(const nlohmann::json& layers, std::size_t max_rows) {
 
 nlohmann::json bench_one(const std::filesystem::path& path, std::int64_t batch, const Options& options,
                          const PictureOptions* pictures, std::size_t max_rows) {
-  nlohmann::json report = {
-      {"model", path.stem().string()}, {"batch", batch}, {"precision", to_string(options.precision)}};
+  const std::string precision = options.is_fp8 ? "fp8" : to_string(options.precision);
+  nlohmann::json report = {{"model", path.stem().string()}, {"batch", batch}, {"precision", precision}};
   try {
     Prepared prepared = prepare(path, batch, options);
     report["build_seconds"] = prepared.build_seconds;
@@ -68,7 +68,7 @@ nlohmann::json bench_one(const std::filesystem::path& path, std::int64_t batch, 
     std::cout << fmt::format(
         "{} batch {} {}: {:.4f} ms (p99 {:.4f}, in a row {:.4f}), built in {:.1f} s ({} timed, {} from cache), "
         "relative error {:.1e} by {}, load {:.0f} ms of {:.1f} MB{}\n",
-        path.stem().string(), batch, to_string(options.precision), gpu["p50"].get<double>(), gpu["p99"].get<double>(),
+        path.stem().string(), batch, precision, gpu["p50"].get<double>(), gpu["p99"].get<double>(),
         report["time"]["in_a_row_ms"].get<double>(), prepared.build_seconds, prepared.built.num_timed,
         prepared.built.num_from_cache, error, report["verified"]["by"].get<std::string>(),
         report["load"]["load_ms"].get<double>(), report["load"]["file_mb"].get<double>(),
@@ -85,8 +85,7 @@ nlohmann::json bench_one(const std::filesystem::path& path, std::int64_t batch, 
     }
   } catch (const Error& failure) {
     report["error"] = failure.what();
-    std::cout << fmt::format("{} batch {} {}: NO FIGURE: {}\n", path.stem().string(), batch,
-                             to_string(options.precision), failure.what());
+    std::cout << fmt::format("{} batch {} {}: NO FIGURE: {}\n", path.stem().string(), batch, precision, failure.what());
   }
   if (max_rows > 0 && report.contains("layers")) print_steps(report["layers"], max_rows);
   std::cout << std::flush;
@@ -107,7 +106,7 @@ int main(int argc, char** argv) {
   Options options;
   app.add_option("models", models, "ONNX files")->required();
   app.add_option("--batch", batches, "Batches, for example 1,16")->delimiter(',')->check(CLI::Range(1L, 1L << 20));
-  app.add_option("--precision", precision, "fp32, fp16 or bf16");
+  app.add_option("--precision", precision, "fp32, fp16, bf16, or fp8 (products in 8 bits, the rest fp16)");
   app.add_option("--interface", interface_type, "Type of inputs and outputs: fp32, or the precision (same)")
       ->check(CLI::IsMember({"fp32", "same"}));
   app.add_option("--reference", reference, "What outputs are verified by: onnxruntime, or own (fp32, untuned)")
@@ -130,7 +129,8 @@ int main(int argc, char** argv) {
   app.add_option("--json", json_path, "File for the whole report");
   CLI11_PARSE(app, argc, argv);
   try {
-    options.precision = parse_precision(precision);
+    options.is_fp8 = precision == "fp8";
+    options.precision = options.is_fp8 ? Precision::kFp16 : parse_precision(precision);
     options.has_fp32_interface = interface_type == "fp32";
     options.is_verified_by_onnxruntime = reference == "onnxruntime";
     const auto device = cuda::DeviceContext::open();

@@ -12,6 +12,7 @@ const char* to_string(Precision precision) noexcept {
   switch (precision) {
     case Precision::kAuto: return "auto";
     case Precision::kFp32: return "fp32";
+    case Precision::kTf32: return "tf32";
     case Precision::kFp16: return "fp16";
     case Precision::kBf16: return "bf16";
   }
@@ -19,10 +20,12 @@ const char* to_string(Precision precision) noexcept {
 }
 
 Precision parse_precision(std::string_view name) {
-  for (const Precision precision : {Precision::kAuto, Precision::kFp32, Precision::kFp16, Precision::kBf16}) {
+  for (const Precision precision :
+       {Precision::kAuto, Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16}) {
     if (name == to_string(precision)) return precision;
   }
-  throw Error(ErrorKind::kUsage, "unknown precision '" + std::string(name) + "'", {}, "use auto, fp32, fp16 or bf16");
+  throw Error(ErrorKind::kUsage, "unknown precision '" + std::string(name) + "'", {},
+              "use auto, fp32, tf32, fp16 or bf16");
 }
 
 namespace {
@@ -54,7 +57,7 @@ WeightFormat parse_weight_format(std::string_view name) {
 void set_precision(BuildPlan& plan, std::string_view name) {
   plan.precision = Precision::kAuto;
   plan.weights = WeightFormat::kAsStored;
-  std::string known = "auto, fp32, fp16, bf16";
+  std::string known = "auto, fp32, tf32, fp16, bf16";
   for (const auto& [format, format_name] : kWeightFormats) {
     if (format == WeightFormat::kAsStored) continue;
     if (name == format_name) {

@@ -17,11 +17,12 @@ namespace pajamas {
 enum class Precision {
   kAuto,  ///< The fastest the target can keep accurate on the machine it runs on; the bundle says what was chosen.
   kFp32,
+  kTf32,  ///< float32 whose products round their factors to 10 bits of mantissa; target cuda only.
   kFp16,
   kBf16,
 };
 
-/// "auto", "fp32", "fp16", "bf16".
+/// "auto", "fp32", "tf32", "fp16", "bf16".
 const char* to_string(Precision precision) noexcept;
 /// Throws Error{kUsage} for an unknown name, listing the known ones.
 Precision parse_precision(std::string_view name);
@@ -33,7 +34,7 @@ enum class WeightFormat {
   kInt8Group,  ///< Symmetric, groups of 128 along the input.
   kInt4,       ///< Asymmetric uint4, groups of 128, rounded to nearest.
   kInt4Awq,    ///< The same after activation-aware scaling and clipping (arXiv 2306.00978); needs calibration text.
-  kFp8,        ///< E4M3 per output row.
+  kFp8,        ///< E4M3 per output row. Target cuda, other models: products in E4M3 (graph/passes/quantize_products.h).
 };
 
 /// "as-stored", "int8", "int8-g128", "int4", "int4-awq", "fp8".
@@ -69,7 +70,7 @@ struct BuildLimits {
 struct BuildPlan {
   std::string target;  ///< "openvino", "tensorrt", "cuda".
   Precision precision = Precision::kAuto;
-  WeightFormat weights = WeightFormat::kAsStored;  ///< Language models only.
+  WeightFormat weights = WeightFormat::kAsStored;  ///< Language models and their kin; kFp8 see there.
   std::int64_t context_length = 0;                 ///< Language models: most tokens of a sequence; 0: the model's own.
   std::vector<ShapeProfile> profiles;              ///< Empty: the shapes the model declares.
   std::vector<std::string> gpu_sms;                ///< "sm86", ...; only for GPU targets. Sorted, no duplicates.

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "pajamas/error.h"
+#include "tensor/float8.h"
 
 namespace pajamas {
 
@@ -113,6 +114,11 @@ Tensor to_float32(const TensorView& view) {
     case DType::kBfloat16: {
       const auto in = view.as<std::uint16_t>();
       for (std::size_t i = 0; i < out.size(); ++i) out[i] = float_from_bfloat16(in[i]);
+      break;
+    }
+    case DType::kFloat8E4M3Fn: {
+      const auto* in = reinterpret_cast<const std::uint8_t*>(view.data);
+      for (std::size_t i = 0; i < out.size(); ++i) out[i] = float_from_float8_e4m3(in[i]);
       break;
     }
     case DType::kFloat64: widen<double>(view, out); break;

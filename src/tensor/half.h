@@ -33,7 +33,8 @@ inline float float_from_bfloat16(std::uint16_t bits) noexcept {
 void convert_float_to_float16(std::span<const float> in, std::span<std::uint16_t> out);
 void convert_float16_to_float(std::span<const std::uint16_t> in, std::span<float> out);
 
-/// Any floating-point, integer or bool tensor as float32 (complex, string and sub-byte floats: Error{kUnsupported}).
+/// Any floating-point, integer or bool tensor as float32 (complex, string, sub-byte and 8-bit floats but E4M3FN:
+/// Error{kUnsupported}).
 /// int64 and float64 values are rounded.
 Tensor to_float32(const TensorView& tensor);
 

@@ -15,6 +15,7 @@
 #include "pajamas/error.h"
 #include "targets/registry.h"
 #include "tasks/registry.h"
+#include "toolchain/calibrate.h"
 #include "toolchain/import.h"
 #include "toolchain/language_part.h"
 #include "toolchain/prove_bundle.h"
@@ -96,7 +97,8 @@ void require_proof(const Proof& proof, const BuildRequest& request, const std::s
 LoweredModel lower(const Model& model, const Target& target, const BuildPlan& plan, const Progress& progress) {
   LoweredModel lowered{model, {}};
   PassOptions options;
-  options.folding.keeps_half_weights = has_stored_weights(model) || has_paged_attention(model);
+  options.folding.keeps_half_weights =
+      (has_stored_weights(model) && !quantizes_products(plan)) || has_paged_attention(model);
   if (has_paged_attention(model)) {
     options.removes_duplicates = false;  // It would read gigabytes of weights that no definition writes twice.
   }
@@ -104,6 +106,7 @@ LoweredModel lower(const Model& model, const Target& target, const BuildPlan& pl
     case Precision::kFp16: options.float_type = DType::kFloat16; break;
     case Precision::kBf16: options.float_type = DType::kBfloat16; break;
     case Precision::kAuto:
+    case Precision::kTf32:
     case Precision::kFp32: break;
   }
   options.keep_fp32_ops = plan.keep_fp32_ops;
@@ -113,6 +116,13 @@ LoweredModel lower(const Model& model, const Target& target, const BuildPlan& pl
   inline_functions(lowered.model);
   lowered.log = run_passes(lowered.model, options, progress);
   return lowered;
+}
+
+void quantize(LoweredModel& lowered, const BuildPlan& plan, const Magnitudes& magnitudes) {
+  ProductQuantization options;
+  options.keep = plan.keep_fp32_ops;
+  lowered.log.reports.push_back(quantize_products(lowered.model, magnitudes, options));
+  lowered.log.num_nodes_after = lowered.model.graph.nodes.size();
 }
 
 nlohmann::json to_json(const PassLog& log) {
@@ -168,11 +178,13 @@ void refuse_unused_options(const BuildRequest& request, const ImportedModel& imp
     refuse(request.is_per_layer, "--per-layer", "the proof of a language model compares its logits only",
            "leave it out");
   }
-  refuse(!is_quantisable && plan.weights != WeightFormat::kAsStored, "--precision",
+  const bool has_small_products = !is_language && quantizes_products(plan);
+  refuse(!is_quantisable && !has_small_products && plan.weights != WeightFormat::kAsStored, "--precision",
          "weights of this form are for language models and their kin",
-         "use auto, fp32, fp16 or bf16; other int8 models come quantised, with Q/DQ nodes");
+         "use auto, fp32, fp16 or bf16 (target cuda: fp8 too); other int8 models come quantised, with Q/DQ nodes");
   refuse(!has_decoder && plan.context_length > 0, "--context", "is for language models", "leave it out");
-  refuse(!has_decoder && !request.calibration.empty(), "--calibration", "is for language models", "leave it out");
+  refuse(!has_decoder && !has_small_products && !request.calibration.empty(), "--calibration",
+         "is for language models, and for products in 8-bit floats (--target cuda --precision fp8)", "leave it out");
   refuse(!request.calibration.empty() && plan.weights == WeightFormat::kAsStored, "--calibration",
          "nothing is quantised, so there is nothing to calibrate or to measure",
          "choose --precision int8, int8-g128, int4, int4-awq or fp8, or leave it out");
@@ -271,7 +283,8 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
     tokenizer = tokenizer_of(imported);
     calibration = calibration_tokens(request, tokenizer);
   }
-  const bool is_stored = is_language || has_stored_weights(part.model);
+  const bool has_small_products = !is_language && quantizes_products(plan);
+  const bool is_stored = !has_small_products && (is_language || has_stored_weights(part.model));
   if (!part.derived_from.empty()) {
     const StoredPart& origin = stored_parts.at(part.derived_from);
     source = part.derive(origin.model);
@@ -280,11 +293,31 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
     stored =
         clock.timed("weights", [&] { return store_weights(source, plan, folder, part.name, calibration, progress); });
     stored_parts[part.name] = {source, stored};
+  } else if (has_small_products) {
+    stored_parts[part.name] = {source, {}};
   }
   const ProvableLayers layers = is_language ? provable_layers(source.graph, plan) : ProvableLayers{};
   const Model form = target_form(target, source, imported);
   plan.profiles = target_profiles(target, form, part, imported, bundle_plan);
   LoweredModel lowered = clock.timed("passes", [&] { return lower(form, target, plan, progress); });
+  Calibration measured;
+  if (has_small_products) {
+    CalibrationRequest wanted;
+    wanted.source = &form;
+    wanted.lowered = &lowered.model;
+    wanted.part = part.name;
+    wanted.task = &imported.task;
+    wanted.images = request.calibration.empty() ? request.images : pictures_at(request.calibration);
+    wanted.profiles = plan.profiles;
+    wanted.num_threads = plan.num_threads;
+    wanted.progress = progress;
+    measured = clock.timed("calibrate", [&] { return calibrate(wanted); });
+    quantize(lowered, plan, measured.magnitudes);
+    if (wanted.images.empty()) {
+      result.notes.push_back(part.name + ": calibrated on " + measured.inputs +
+                             "; give pictures that the model will see with --calibration");
+    }
+  }
   for (const PassReport& report : lowered.log.reports) {
     for (const std::string& note : report.notes) result.notes.push_back(part.name + ": " + note);
   }
@@ -340,6 +373,7 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
   described.target_facts = compiled.facts;
   described.target_facts["passes"] = to_json(lowered.log);
   if (is_stored) described.target_facts["weights"] = to_json(stored);
+  if (has_small_products) described.target_facts["calibration"] = to_json(measured);
   described.proof = proof.to_json();
   described.is_float32 = part.is_float32;
   if (!quality.is_null()) described.proof["text_quality"] = quality;
@@ -451,8 +485,8 @@ BuildResult build(const BuildRequest& request) {
   try {
     return build_resolved(request, plan);
   } catch (const ProofFailed& failure) {
-    // "auto" promises the fastest precision that stays accurate, and this one did not.
-    if (request.plan.precision != Precision::kAuto) throw;
+    // "auto" promises the fastest precision that stays accurate, and this one did not. fp8 was asked for by name.
+    if (request.plan.precision != Precision::kAuto || quantizes_products(request.plan)) throw;
     request.progress.step("Building again in float32: the faster precision failed its proof");
     BuildRequest exact = request;
     exact.plan.precision = Precision::kFp32;

@@ -12,6 +12,7 @@
 #include "engine/build_plan.h"
 #include "engine/target.h"
 #include "graph/passes/pipeline.h"
+#include "graph/passes/quantize_products.h"
 #include "models/model_definition.h"
 
 namespace pajamas {
@@ -23,7 +24,8 @@ struct BuildRequest {
   std::string model_name;                       ///< Empty: from the source's name.
   std::optional<std::filesystem::path> output;  ///< The bundle's folder; empty: models/<model>/<target>/<precision>.
   std::vector<std::filesystem::path> images;    ///< Real inputs for the proof, beside the seeded ones.
-  /// Text for language models: activations for int4-awq, and what quantisation cost is measured on it. Empty: none.
+  /// Text for language models: activations for int4-awq, and what quantisation cost is measured on it. For products in
+  /// 8-bit floats a picture or a folder of them, whose activations say their scales. Empty: none.
   std::filesystem::path calibration = {};
   bool is_unproven_accepted = false;  ///< Keep a bundle whose proof failed; the manifest says so.
   bool is_per_layer = false;          ///< The proof compares inner values too.
@@ -56,6 +58,9 @@ struct LoweredModel {
   PassLog log;
 };
 LoweredModel lower(const Model& model, const Target& target, const BuildPlan& plan, const Progress& progress);
+
+/// For plans with products in 8-bit floats: quantises them by what calibration found, in place.
+void quantize(LoweredModel& lowered, const BuildPlan& plan, const Magnitudes& magnitudes);
 
 /// The record of the passes as it stands in the manifest.
 nlohmann::json to_json(const PassLog& log);

@@ -14,6 +14,7 @@
 #include "targets/registry.h"
 #include "toolchain/build.h"
 #include "toolchain/bundle_source.h"
+#include "toolchain/calibrate.h"
 #include "toolchain/import.h"
 #include "toolchain/real_inputs.h"
 
@@ -78,7 +79,11 @@ Model lowered_model(const Bundle& bundle, const ManifestPart& part, const Model&
       return read_onnx(bundle.directory() / file.name);
     }
   }
-  return lower(source, find_target(plan.target), plan, progress).model;
+  LoweredModel lowered = lower(source, find_target(plan.target), plan, progress);
+  if (const auto calibration = part.target_facts.find("calibration"); calibration != part.target_facts.end()) {
+    quantize(lowered, plan, parse_magnitudes(*calibration, (bundle.directory() / kManifestFileName).string()));
+  }
+  return std::move(lowered.model);
 }
 
 }  // namespace
@@ -273,8 +278,9 @@ std::vector<PartProof> prove_bundle(const Bundle& bundle, const std::optional<fs
       note = absence->where() + " " + absence->message() + "; what to do: " + absence->remedy();
     }
     const bool is_language = has_paged_attention(*to_prove.source);
-    const bool is_quantised =
-        part_plan.weights != WeightFormat::kAsStored && (is_language || has_stored_weights(*to_prove.source));
+    const bool is_quantised = part_plan.weights != WeightFormat::kAsStored &&
+                              !(quantizes_products(part_plan) && !is_language) &&
+                              (is_language || has_stored_weights(*to_prove.source));
     // What quantisation costs is measured on text and audio. An engine that runs is held to the weights in the bundle;
     // where only its graph can be run, that would be compared with itself, so the weights are stored once more.
     const bool is_stored_again = is_quantised && !to_prove.engine && part_plan.weights != WeightFormat::kInt4Awq;

@@ -37,7 +37,9 @@ Precision precision_of(const Graph& graph) {
 
 /// The one that rounds more coarsely.
 Precision coarser(Precision a, Precision b) {
-  const auto rank = [](Precision p) { return p == Precision::kBf16 ? 2 : p == Precision::kFp16 ? 1 : 0; };
+  const auto rank = [](Precision p) {
+    return p == Precision::kBf16 ? 3 : p == Precision::kFp16 ? 2 : p == Precision::kTf32 ? 1 : 0;
+  };
   return rank(a) >= rank(b) ? a : b;
 }
 
@@ -48,6 +50,7 @@ Precision precision_of(const Engine& engine) {
   const std::string text = found != description.end() && found->is_string() ? found->get<std::string>() : "";
   if (text == "bf16" || text == "bfloat16") return Precision::kBf16;
   if (text == "fp16" || text == "f16" || text == "float16") return Precision::kFp16;
+  if (text == "tf32") return Precision::kTf32;
   return Precision::kFp32;
 }
 

@@ -11,6 +11,7 @@ namespace {
 
 // Half a unit in the last place, the largest relative error of one rounding.
 constexpr double kFloat32Rounding = 1.0 / (1 << 24);
+constexpr double kTf32Rounding = 1.0 / (1 << 11);
 constexpr double kFloat16Rounding = 1.0 / (1 << 11);
 constexpr double kBfloat16Rounding = 1.0 / (1 << 8);
 
@@ -116,6 +117,16 @@ Tolerance tolerance(Precision precision, OperatorClass operator_class) {
       t.unmatched_rows = is_network ? 0.01 : 0;
       t.reason =
           is_network ? "the project's goal: float32 outputs within 1e-4" : "roundings of float32, sums in any order";
+      break;
+    case Precision::kTf32:
+      // Only the factors of products are rounded.
+      if (operator_class == OperatorClass::kCopy || operator_class == OperatorClass::kElementwise) {
+        return tolerance(Precision::kFp32, operator_class);
+      }
+      t = low_precision(kTf32Rounding, operator_class);
+      t.integer_mismatches = is_network ? 0.01 : 0;
+      t.unmatched_rows = 0.05;
+      t.reason = "20 roundings of TF32 (2^-11) for 100 layers accumulated in float32";
       break;
     case Precision::kFp16:
       t = low_precision(kFloat16Rounding, operator_class);

@@ -1,6 +1,7 @@
 // The parity table: every operator that the families of models need, alone, on a real GPU in each precision against the
-// project's interpreter in float32 on the CPU. Odd extents throughout. Several operators in a graph, and their fusion,
-// are the work of cuda_models_test.cpp; kernels of steps that of cuda_backends_test.cpp.
+// project's interpreter in float32 on the CPU. Odd extents throughout. Rows in 8 bits are in
+// cuda_quantised_parity_test.cpp; several operators in a graph, and their fusion, are the work of cuda_models_test.cpp;
+// kernels of steps that of cuda_backends_test.cpp.
 #include <gmock/gmock.h>
 
 #include <functional>
@@ -288,7 +289,8 @@ TEST_P(CudaParity, every_operator_lowers_to_what_the_host_computes_alike) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Precisions, CudaParity, testing::Values(Precision::kFp32, Precision::kFp16, Precision::kBf16),
+INSTANTIATE_TEST_SUITE_P(Precisions, CudaParity,
+                         testing::Values(Precision::kFp32, Precision::kTf32, Precision::kFp16, Precision::kBf16),
                          [](const auto& test_case) { return std::string(to_string(test_case.param)); });
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "gpu/step_reference.h"
 #include "support/compiled_for_host.h"
+#include "tensor/float8.h"
 #include "tensor/half.h"
 
 namespace pajamas::test {
@@ -24,10 +25,18 @@ cuda::ValueId output_of(const cuda::Program& program) {
 }
 
 std::uint16_t bits_of_value(float value, DType dtype) {
+  if (dtype == DType::kFloat8E4M3Fn) return float8_e4m3_from_float(value);
   return dtype == DType::kBfloat16 ? bfloat16_from_float(value) : float16_from_float(value);
 }
 float value_of_bits(std::uint16_t bits, DType dtype) {
+  if (dtype == DType::kFloat8E4M3Fn) return float_from_float8_e4m3(static_cast<std::uint8_t>(bits));
   return dtype == DType::kBfloat16 ? float_from_bfloat16(bits) : float_from_float16(bits);
+}
+
+/// ‖out − ref‖ / ‖ref‖ after one rounding.
+double tolerance_of(DType dtype) {
+  if (dtype == DType::kFloat8E4M3Fn) return 3.2e-2;
+  return dtype == DType::kBfloat16 ? 4e-3 : 6e-4;
 }
 
 }  // namespace
@@ -39,54 +48,67 @@ RunFunction compile_on_host(const std::string& text) {
 
 void expect_sums(const cuda::Program& program, const std::vector<cuda::ValueId>& arguments, RunFunction run) {
   const cuda::Value& y = program.value(output_of(program));
+  std::vector<DType> types(program.buffers.size(), y.desc.dtype);
+  for (const cuda::Value& value : program.values) types[static_cast<std::size_t>(value.buffer)] = value.desc.dtype;
+  const auto bytes_of = [&](std::size_t buffer) { return static_cast<std::size_t>(bits_of(types[buffer])) / 8; };
   std::mt19937 random(7);
   std::vector<std::vector<float>> values(program.buffers.size());
-  std::vector<std::vector<std::uint16_t>> bits(program.buffers.size());
+  std::vector<std::vector<std::byte>> bits(program.buffers.size());
   for (std::size_t i = 0; i < program.buffers.size(); ++i) {
-    const std::size_t count = program.buffers[i].size_bytes / 2;
-    for (std::size_t k = 0; k < count; ++k) {
-      bits[i].push_back(bits_of_value(std::uniform_real_distribution<float>(-1, 1)(random), y.desc.dtype));
-      values[i].push_back(value_of_bits(bits[i].back(), y.desc.dtype));
+    const std::size_t size = bytes_of(i);
+    bits[i].resize(program.buffers[i].size_bytes);
+    for (std::size_t k = 0; k < bits[i].size() / size; ++k) {
+      const std::uint16_t element = bits_of_value(std::uniform_real_distribution<float>(-1, 1)(random), types[i]);
+      std::memcpy(bits[i].data() + k * size, &element, size);
+      values[i].push_back(value_of_bits(element, types[i]));
     }
   }
   const auto expected = expected_elements(program, values, 1 << 20);
-  const std::vector<std::uint16_t> poison(bits[static_cast<std::size_t>(y.buffer)].size(), 0xffff);
+  const std::size_t y_buffer = static_cast<std::size_t>(y.buffer);
+  const std::uint16_t poison = bytes_of(y_buffer) == 1 ? 0xff : 0xffff;
+  const std::size_t num_elements = bits[y_buffer].size() / bytes_of(y_buffer);
   for (const bool is_late : {false, true}) {
-    std::vector<std::vector<std::uint16_t>> memory = bits;
-    memory[static_cast<std::size_t>(y.buffer)] = poison;
+    std::vector<std::vector<std::byte>> memory = bits;
+    std::fill(memory[y_buffer].begin(), memory[y_buffer].end(), std::byte{0xff});
     // Aligned as the device's allocations are.
     std::vector<std::unique_ptr<std::byte[]>> aligned;
-    std::vector<std::uint16_t*> begins;
+    std::vector<std::byte*> begins;
     for (const auto& buffer : memory) {
-      aligned.push_back(std::make_unique<std::byte[]>(buffer.size() * 2 + 256));
+      aligned.push_back(std::make_unique<std::byte[]>(buffer.size() + 256));
       auto* begin = aligned.back().get();
       begin += (256 - reinterpret_cast<std::uintptr_t>(begin) % 256) % 256;
-      std::memcpy(begin, buffer.data(), buffer.size() * 2);
-      begins.push_back(reinterpret_cast<std::uint16_t*>(begin));
+      std::memcpy(begin, buffer.data(), buffer.size());
+      begins.push_back(begin);
     }
     std::vector<void*> addresses;
     for (const cuda::ValueId id : arguments) {
       const cuda::Value& value = program.value(id);
-      addresses.push_back(begins[static_cast<std::size_t>(value.buffer)] + value.offset_elements);
+      const auto buffer = static_cast<std::size_t>(value.buffer);
+      addresses.push_back(begins[buffer] + static_cast<std::size_t>(value.offset_elements) * bytes_of(buffer));
     }
     run(addresses.data(), is_late);
-    const std::uint16_t* out = begins[static_cast<std::size_t>(y.buffer)];
+    const auto out = [&](std::int64_t offset) {
+      std::uint16_t element = 0;
+      const std::size_t size = bytes_of(y_buffer);
+      std::memcpy(&element, begins[y_buffer] + static_cast<std::size_t>(offset) * size, size);
+      return element;
+    };
     double difference = 0, norm = 0;
     for (const ExpectedElement& element : expected) {
-      const auto actual = static_cast<double>(value_of_bits(out[element.offset], y.desc.dtype));
+      const auto actual = static_cast<double>(value_of_bits(out(element.offset), y.desc.dtype));
       difference += (actual - element.value) * (actual - element.value);
       norm += element.value * element.value;
     }
-    EXPECT_LE(std::sqrt(difference / norm), y.desc.dtype == DType::kBfloat16 ? 4e-3 : 6e-4)
+    EXPECT_LE(std::sqrt(difference / norm), tolerance_of(y.desc.dtype))
         << (is_late ? "copies as late as they may be" : "copies at once");
-    std::vector<bool> is_written(poison.size(), false);
+    std::vector<bool> is_written(num_elements, false);
     for (const std::int64_t offset : offsets_of(y)) {
       is_written[static_cast<std::size_t>(offset)] = true;
-      EXPECT_NE(out[offset], 0xffff) << "not written: " << offset;
+      EXPECT_NE(out(offset), poison) << "not written: " << offset;
     }
-    for (std::size_t i = 0; i < poison.size(); ++i) {
+    for (std::size_t i = 0; i < num_elements; ++i) {
       if (!is_written[i]) {
-        ASSERT_EQ(out[i], 0xffff) << "written beside the slice: " << i;
+        ASSERT_EQ(out(static_cast<std::int64_t>(i)), poison) << "written beside the slice: " << i;
       }
     }
   }

@@ -16,9 +16,9 @@ using RunFunction = void (*)(void* const* arguments, bool is_late);
 /// compile; the library stays loaded.
 RunFunction compile_on_host(const std::string& text);
 
-/// Runs the one step of the program by `run`, which gets the addresses of the values `arguments`, of 16 bits an
-/// element, once with everything at once and once with everything late, and expects what the sum gives: every element
-/// of the output written, and none beside it.
+/// Runs the one step of the program by `run`, which gets the addresses of the values `arguments`, once with everything
+/// at once and once with everything late, and expects what the sum gives: every element of the output written, and none
+/// beside it.
 void expect_sums(const cuda::Program& program, const std::vector<cuda::ValueId>& arguments, RunFunction run);
 
 }  // namespace pajamas::test

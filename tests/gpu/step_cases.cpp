@@ -69,6 +69,7 @@ const char* text(DType dtype) {
   switch (dtype) {
     case DType::kFloat16: return "fp16";
     case DType::kBfloat16: return "bf16";
+    case DType::kFloat8E4M3Fn: return "fp8";
     default: return "fp32";
   }
 }
@@ -134,7 +135,8 @@ StepCase matmul_case(const MatMulSpec& spec) {
   };
   const std::size_t num_batch = spec.batch.size();
   const auto a = matrix(spec.m, spec.k);
-  product.a = add_value(program, "a", {spec.dtype, Shape(a), row_major(a)});
+  const DType factor = spec.is_small ? DType::kFloat8E4M3Fn : spec.dtype;
+  product.a = add_value(program, "a", {factor, Shape(a), row_major(a)});
   const auto b = matrix(spec.k, spec.n);
   std::vector<std::int64_t> b_strides = row_major(b);
   if (spec.is_b_transposed) {
@@ -142,7 +144,7 @@ StepCase matmul_case(const MatMulSpec& spec) {
     b_strides[num_batch + 1] = spec.k;
   }
   if (spec.is_b_broadcast) std::fill_n(b_strides.begin(), num_batch, 0);
-  product.b = add_value(program, "b", {spec.dtype, Shape(b), b_strides});
+  product.b = add_value(program, "b", {factor, Shape(b), b_strides});
   product.scale = spec.scale;
   if (spec.has_bias) product.epilogue.bias = add_vector(program, "bias", spec.dtype, spec.n);
   const auto y = matrix(spec.m, spec.n);
@@ -154,7 +156,9 @@ StepCase matmul_case(const MatMulSpec& spec) {
   std::vector<std::int64_t> y_strides = row_major(matrix(spec.m, spec.y_pitch == 0 ? spec.n : spec.y_pitch));
   std::int64_t num_rows = spec.m;
   for (const std::int64_t extent : spec.batch) num_rows *= extent;
-  product.y = add_value(program, "y", {spec.dtype, Shape(y), y_strides}, spec.y_offset,
+  if (spec.y_scale > 0) product.epilogue.y_scale = spec.y_scale;
+  const DType result_type = spec.y_scale > 0 ? DType::kFloat8E4M3Fn : spec.dtype;
+  product.y = add_value(program, "y", {result_type, Shape(y), y_strides}, spec.y_offset,
                         num_rows * (spec.y_pitch == 0 ? spec.n : spec.y_pitch));
   finish(result, product);
   return result;
@@ -401,6 +405,82 @@ std::vector<StepCase> step_cases() {
   matmul({.name = "vit fc2+res", .batch = {1}, .m = 197, .n = 768, .k = 3072, .has_bias = true, .residual = 1});
   matmul({.name = "whisper fc1", .batch = {1}, .m = 1500, .n = 1536, .k = 384, .activation = gelu, .has_bias = true});
   matmul({.name = "large fc1", .batch = {1}, .m = 1500, .n = 5120, .k = 1280, .activation = gelu, .has_bias = true});
+  // 8-bit floats: ViT-B at batch 16, Whisper large at batch 1, and odd ones.
+  for (const float y_scale : {0.0F, 0.0625F}) {
+    matmul({.name = y_scale > 0 ? "vit fc1 fp8 to fp8" : "vit fc1 fp8",
+            .m = 3152,
+            .n = 3072,
+            .k = 768,
+            .is_b_transposed = true,
+            .activation = gelu,
+            .has_bias = true,
+            .is_small = true,
+            .y_scale = y_scale});
+  }
+  matmul({.name = "vit fc2+res fp8",
+          .m = 3152,
+          .n = 768,
+          .k = 3072,
+          .is_b_transposed = true,
+          .scale = 0.25F,
+          .has_bias = true,
+          .residual = 1,
+          .is_small = true});
+  matmul({.name = "vit qkv fp8",
+          .m = 3152,
+          .n = 2304,
+          .k = 768,
+          .is_b_transposed = true,
+          .has_bias = true,
+          .is_small = true});
+  matmul({.name = "vit out+res fp8",
+          .m = 3152,
+          .n = 768,
+          .k = 768,
+          .is_b_transposed = true,
+          .has_bias = true,
+          .residual = 1,
+          .is_small = true});
+  for (const float y_scale : {0.0F, 0.0625F}) {
+    matmul({.name = y_scale > 0 ? "large fc1 fp8 to fp8" : "large fc1 fp8",
+            .m = 1500,
+            .n = 5120,
+            .k = 1280,
+            .is_b_transposed = true,
+            .activation = gelu,
+            .has_bias = true,
+            .is_small = true,
+            .y_scale = y_scale});
+  }
+  matmul({.name = "large fc2+res fp8",
+          .m = 1500,
+          .n = 1280,
+          .k = 5120,
+          .is_b_transposed = true,
+          .has_bias = true,
+          .residual = 1,
+          .is_small = true});
+  matmul({.name = "large qkv fp8",
+          .m = 1500,
+          .n = 3840,
+          .k = 1280,
+          .is_b_transposed = true,
+          .has_bias = true,
+          .is_small = true});
+  matmul({.name = "odd fp8", .m = 13, .n = 7, .k = 5, .is_b_transposed = true, .has_bias = true, .is_small = true});
+  matmul({.name = "odd fp8 to fp8",
+          .dtype = kBfloat,
+          .m = 65,
+          .n = 48,
+          .k = 80,
+          .is_b_transposed = true,
+          .y_pitch = 64,
+          .y_offset = 16,
+          .scale = 2,
+          .activation = silu,
+          .has_bias = true,
+          .is_small = true,
+          .y_scale = 0.03125F});
   matmul({.name = "into a slice",
           .m = 64,
           .n = 96,

@@ -45,6 +45,8 @@ struct MatMulSpec {
   cuda::Activation activation = {};
   bool has_bias = false;
   int residual = 0;
+  bool is_small = false;  ///< a and b of float8e4m3fn; `dtype` is that of the rest.
+  float y_scale = 0;      ///< Above 0: y of float8e4m3fn, by this scale.
 };
 StepCase matmul_case(const MatMulSpec& spec);
 

@@ -64,8 +64,9 @@ double finished(const Reader& reader, const cuda::Epilogue& epilogue, double t, 
                 std::int64_t channel) {
   if (epilogue.bias) t += reader.at(*epilogue.bias, {channel});
   const double residual = epilogue.residual ? reader.at(*epilogue.residual, index) : 0;
-  return epilogue.is_residual_before_activation ? activated(epilogue.activation, t + residual)
-                                                : activated(epilogue.activation, t) + residual;
+  const double value = epilogue.is_residual_before_activation ? activated(epilogue.activation, t + residual)
+                                                              : activated(epilogue.activation, t) + residual;
+  return value / static_cast<double>(epilogue.y_scale);
 }
 
 double conv_at(const Reader& reader, const cuda::ConvStep& conv, const Index& y) {

@@ -8,9 +8,12 @@
 #include "gpu/warp_emulation.h"
 
 #define __grid_constant__
+#ifndef kElementBytes
+#define kElementBytes 2  // Kernels of 16 bits only do not say it.
+#endif
 
 struct TensorMap {
-  const u16* values;
+  const void* values;
   long long rows, columns, row_stride;
   int box_rows, box_columns;
   /// Axes behind the columns, in place of the rows, where there are several.
@@ -24,6 +27,7 @@ struct TensorMap {
     long long images, height, width, image_stride, line_stride;
     int stride_y, stride_x, first_y, first_x, last_y, last_x;
   } pixels = {};
+  int element_bytes = 2;
 };
 
 namespace lp {
@@ -101,11 +105,15 @@ inline void deliver(Block* block, Barrier& barrier, const Box& box) {
     }
     for (int column = 0; column < map.box_columns; ++column) {
       const long long c = box.x + column;
-      const u16 value = is_row_inside && c >= 0 && c < map.columns ? map.values[from + c] : 0;
-      const std::size_t at =
-          box.to + static_cast<std::size_t>(row * 128 + ((column / 8 ^ row % 8) << 4) + column % 8 * 2);
-      if (at + 2 > block->memory.size()) fail("a box beyond shared memory");
-      std::memcpy(block->memory.data() + at, &value, 2);
+      const auto size = static_cast<std::size_t>(map.element_bytes);
+      const int byte = column * map.element_bytes;
+      const std::size_t at = box.to + static_cast<std::size_t>(row * 128 + ((byte / 16 ^ row % 8) << 4) + byte % 16);
+      if (at + size > block->memory.size()) fail("a box beyond shared memory");
+      std::memset(block->memory.data() + at, 0, size);
+      if (is_row_inside && c >= 0 && c < map.columns) {
+        std::memcpy(block->memory.data() + at,
+                    static_cast<const unsigned char*>(map.values) + (from + c) * map.element_bytes, size);
+      }
     }
     // The next window of the line, of the next line, of the next image.
     if (pixels.images == 0 || (pixel_x += pixels.stride_x) <= pixels.width - 1 + pixels.last_x) continue;
@@ -114,7 +122,7 @@ inline void deliver(Block* block, Barrier& barrier, const Box& box) {
     pixel_y = pixels.first_y;
     ++image;
   }
-  barrier.open_bytes -= static_cast<long long>(num_rows) * map.box_columns * 2;
+  barrier.open_bytes -= static_cast<long long>(num_rows) * map.box_columns * map.element_bytes;
   complete(barrier);
 }
 inline void load(Block* block, const Box& box) {
@@ -125,6 +133,25 @@ inline void load(Block* block, const Box& box) {
     deliver(block, barrier, box);
   }
 }
+/// float8e4m3fn: 4 bits of exponent biased by 7, 3 of mantissa.
+inline float from_small(unsigned char code) {
+  const int exponent = code >> 3 & 15, mantissa = code & 7;
+  if (exponent == 15 && mantissa == 7) return NAN;
+  const float size = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                   : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+  return (code & 0x80) != 0 ? -size : size;
+}
+/// The nearest by trying all; of two equally near the even one.
+inline unsigned to_small(float value) {
+  if (value != value) return 0x7f;
+  unsigned best = 0;
+  for (unsigned code = 1; code < 0x7f; ++code) {
+    const float here = std::fabs(from_small(static_cast<unsigned char>(code)) - std::fabs(value));
+    const float there = std::fabs(from_small(static_cast<unsigned char>(best)) - std::fabs(value));
+    if (here < there || (here == there && code % 2 == 0)) best = code;
+  }
+  return best | (std::signbit(value) ? 0x80u : 0u);
+}
 /// Element (row or column `at`, `k`) of an operand of wgmma: 128-byte swizzle, along K or across it.
 inline float element(u64 descriptor, bool is_along_k, int at, int k) {
   const u32 start = static_cast<u32>(descriptor & 0x3fff) << 4;
@@ -133,9 +160,10 @@ inline float element(u64 descriptor, bool is_along_k, int at, int k) {
   if (descriptor >> 62 != 1) fail("a descriptor of another swizzle");
   // The swizzle exchanges bits of the address itself, so a start within the first row's 128 bytes shifts all rows
   // alike.
-  const u32 plain = is_along_k ? start + at / 8 * stride + at % 8 * 128 + k * 2
+  const u32 plain = is_along_k ? start + at / 8 * stride + at % 8 * 128 + k * kElementBytes
                                : start + at / 64 * leading + k / 8 * stride + k % 8 * 128 + at % 64 * 2;
   const u32 address = plain ^ ((plain >> 7 & 7) << 4);
+  if (kElementBytes == 1) return from_small(*lp_shared(address, 1));
   u16 bits;
   std::memcpy(&bits, lp_shared(address, 2), 2);
   return kIsBfloat ? from_bfloat(bits) : from_half(bits);
@@ -144,9 +172,10 @@ inline void perform(const Product& product) {
   const Fiber& fiber = current();
   const int warp = fiber.thread.x / 32 % 4;
   // A thread has sums of two rows, eight apart.
-  float left[2][16];
+  constexpr int kDepth = 32 / kElementBytes;
+  float left[2][kDepth];
   for (int i = 0; i < 2; ++i) {
-    for (int k = 0; k < 16; ++k) {
+    for (int k = 0; k < kDepth; ++k) {
       if (product.registers[0] != nullptr) {
         // Lane k / 2 of the four has columns k and k + 8: words for this row, the row eight further on, and again.
         const u32 word = product.registers[k % 8 / 2][k / 8 * 2 + i] >> (k % 2 * 16);
@@ -159,7 +188,7 @@ inline void perform(const Product& product) {
   for (int i = 0; i < product.num_sums; ++i) {
     const int column = i / 4 * 8 + fiber.lane % 4 * 2 + i % 2;
     float sum = product.keeps != 0 ? product.sums[i] : 0.0F;
-    for (int k = 0; k < 16; ++k) sum += left[i % 4 / 2][k] * element(product.b, product.is_b_along_k, column, k);
+    for (int k = 0; k < kDepth; ++k) sum += left[i % 4 / 2][k] * element(product.b, product.is_b_along_k, column, k);
     product.sums[i] = sum;
   }
 }
@@ -293,3 +322,4 @@ inline void wait_for_warp() { lp::meet(lp::current().warp->meeting); }
 inline void give_registers() {}
 inline void take_registers() {}
 inline void start_successor() {}
+inline u16 narrow_small(float low, float high) { return static_cast<u16>(lp::to_small(low) | lp::to_small(high) << 8); }

@@ -48,6 +48,16 @@ TEST(WarpgroupSource, offers_nothing_for_what_it_cannot_compute) {
         test::matmul_case({.name = "few rows", .m = 63, .n = 64, .k = 64}),
         test::matmul_case({.name = "odd n", .m = 64, .n = 68, .k = 64}),
         test::matmul_case({.name = "odd slice", .m = 64, .n = 64, .k = 64, .y_pitch = 132, .y_offset = 4}),
+        test::matmul_case({.name = "8 bits along n", .m = 64, .n = 64, .k = 64, .is_small = true}),
+        test::matmul_case(
+            {.name = "8 bits, odd k", .m = 64, .n = 64, .k = 72, .is_b_transposed = true, .is_small = true}),
+        test::matmul_case({.name = "8 bits, odd n",
+        .m = 64,
+        .n = 72,
+        .k = 64,
+        .is_b_transposed = true,
+        .is_small = true,
+        .y_scale = 0.5F}),
         test::conv_case(
             {.name = "few channels", .x = {1, 32, 16, 16}, .num_channels = 32, .kernel = {3, 3}, .pads = {1, 1}}),
         test::attention_case({.name = "attention"})}) {
@@ -69,18 +79,22 @@ TEST(WarpgroupSource, every_source_compiles) {
   }
   const Activation gelu{ActivationKind::kGeluErf};
   std::set<std::string> compiled;
-  for (const bool is_along_k : {false, true}) {
+  for (const int kind : {0, 1, 2, 3}) {
     const test::StepCase item = test::matmul_case({.name = "product",
                                                    .m = 600,
                                                    .n = 768,
                                                    .k = 192,
-                                                   .is_b_transposed = is_along_k,
+                                                   .is_b_transposed = kind != 0,
                                                    .activation = gelu,
                                                    .has_bias = true,
-                                                   .residual = is_along_k ? 2 : 0});
+                                                   .residual = kind == 1 ? 2 : 0,
+                                                   .is_small = kind >= 2,
+                                                   .y_scale = kind == 3 ? 0.5F : 0});
     const Step& step = item.program.steps.front();
+    int num_compiled = 0;
     for (const WarpgroupShape& shape : warpgroup_shapes(item.program, step, kSm, kNumMultiprocessors)) {
-      if (!compiled.insert(shape.to_string()).second) continue;
+      // Of factors of 8 bits the first few, the instruction and the store are the same in all.
+      if (kind >= 2 ? ++num_compiled > 3 : !compiled.insert(shape.to_string()).second) continue;
       const KernelSource source = make_warpgroup_source(item.program, step, shape, kNumMultiprocessors);
       EXPECT_NO_THROW(compile_to_cubin(source.source, source.entry, kSm)) << shape.to_string();
     }
@@ -153,6 +167,65 @@ std::vector<EmulatedCase> cases() {
            .y_offset = 64,
            .scale = 0.5F},
           "128x128a2s3", 2);
+  product({.name = "8 bits, turns, half a piece more",
+           .m = 200,
+           .n = 144,
+           .k = 320,
+           .is_b_transposed = true,
+           .activation = gelu,
+           .has_bias = true,
+           .is_small = true},
+          "64x64a1s3", 2);
+  product({.name = "8 bits in and out, turns",
+           .m = 150,
+           .n = 208,
+           .k = 272,
+           .is_b_transposed = true,
+           .scale = 0.5F,
+           .activation = gelu,
+           .has_bias = true,
+           .is_small = true,
+           .y_scale = 0.125F},
+          "64x96a1s3", 2);
+  product({.name = "8 bits in and out of a cluster, halves, into a slice",
+           .m = 300,
+           .n = 128,
+           .k = 144,
+           .is_b_transposed = true,
+           .y_pitch = 256,
+           .y_offset = 64,
+           .is_small = true,
+           .y_scale = 0.25F},
+          "64x128h2s3", 4);
+  product({.name = "8 bits and a residual, bf16",
+           .dtype = DType::kBfloat16,
+           .m = 130,
+           .n = 128,
+           .k = 128,
+           .is_b_transposed = true,
+           .has_bias = true,
+           .residual = 2,
+           .is_small = true},
+          "128x128a1s3", 2);
+  product({.name = "8 bits, columns kept",
+           .m = 450,
+           .n = 192,
+           .k = 272,
+           .is_b_transposed = true,
+           .activation = gelu,
+           .has_bias = true,
+           .is_small = true,
+           .y_scale = 0.125F},
+          "64x96r1s3", 2);
+  product({.name = "8 bits, four parts of K",
+           .m = 150,
+           .n = 144,
+           .k = 592,
+           .is_b_transposed = true,
+           .has_bias = true,
+           .is_small = true,
+           .y_scale = 0.25F},
+          "64x128h1s3k4", 4);
   product({.name = "halves of a cluster", .m = 400, .n = 256, .k = 64, .has_bias = true}, "64x128h2s3", 4);
   product({.name = "columns kept, b along n",
            .m = 450,
@@ -232,7 +305,6 @@ std::vector<EmulatedCase> cases() {
 std::string text_of(const MatrixBoxes& boxes, const std::string& address) {
   std::string pixels;
   if (boxes.pixels) {
-    pixels = ", 0, {}, {";
     const PixelGrid& grid = *boxes.pixels;
     for (const std::int64_t number :
          {grid.images, grid.height, grid.width, grid.image_stride, grid.line_stride, std::int64_t{grid.stride_y},
@@ -240,11 +312,10 @@ std::string text_of(const MatrixBoxes& boxes, const std::string& address) {
           std::int64_t{grid.last_y}, std::int64_t{grid.last_x}}) {
       pixels += std::to_string(number) + ", ";
     }
-    pixels += "}";
   }
-  return "{(const u16*)" + address + ", " + std::to_string(boxes.rows) + ", " + std::to_string(boxes.columns) + ", " +
+  return "{" + address + ", " + std::to_string(boxes.rows) + ", " + std::to_string(boxes.columns) + ", " +
          std::to_string(boxes.row_stride) + ", " + std::to_string(boxes.box_rows) + ", " +
-         std::to_string(boxes.box_columns) + pixels + "}";
+         std::to_string(boxes.box_columns) + ", 0, {}, {" + pixels + "}, " + std::to_string(boxes.element_bytes) + "}";
 }
 
 TEST(WarpgroupEmulation, every_thread_together_gives_what_the_sum_gives) {
@@ -255,14 +326,15 @@ TEST(WarpgroupEmulation, every_thread_together_gives_what_the_sum_gives) {
     ASSERT_TRUE(shape);
     const KernelSource source = make_warpgroup_source(program, program.steps.front(), *shape, item.num_multiprocessors,
                                                       "#include \"gpu/warpgroup_emulation.h\"\n");
-    const std::string text = source.source +
-                             "extern \"C\" void run(void* const* a, bool is_late) {\n  lp::is_late = is_late;\n"
-                             "  const TensorMap of_a = " +
-                             text_of(source.boxes[0], "a[0]") + ", of_b = " + text_of(source.boxes[1], "a[1]") +
-                             ";\n  lp::run({" + std::to_string(source.grid[0]) + ", 1, " +
-                             std::to_string(source.grid[2]) + "}, " + std::to_string(source.block_size) + ", " +
-                             std::to_string(source.grid[2]) + ", " + std::to_string(source.shared_bytes) +
-                             ", [&] { warpgroup(of_a, of_b, (const Bias*)a[2], (const u16*)a[3], (u16*)a[4]); });\n}\n";
+    const std::string text =
+        source.source +
+        "extern \"C\" void run(void* const* a, bool is_late) {\n  lp::is_late = is_late;\n"
+        "  const TensorMap of_a = " +
+        text_of(source.boxes[0], "a[0]") + ", of_b = " + text_of(source.boxes[1], "a[1]") + ";\n  lp::run({" +
+        std::to_string(source.grid[0]) + ", 1, " + std::to_string(source.grid[2]) + "}, " +
+        std::to_string(source.block_size) + ", " + std::to_string(source.grid[2]) + ", " +
+        std::to_string(source.shared_bytes) +
+        ", [&] { warpgroup(of_a, of_b, (const Bias*)a[2], (const u16*)a[3], (Result*)a[4]); });\n}\n";
     const test::RunFunction run = test::compile_on_host(text);
     ASSERT_NE(run, nullptr);
     std::vector<ValueId> arguments;

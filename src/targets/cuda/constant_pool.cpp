@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "pajamas/error.h"
 #include "tensor/half.h"
@@ -61,6 +62,7 @@ std::vector<std::size_t> axis_order(Packing packing, std::size_t rank) {
     order.erase(order.begin() + 1);
     order.push_back(1);
   }
+  if (packing == Packing::kTransposed && rank >= 2) std::swap(order[rank - 1], order[rank - 2]);
   return order;
 }
 
@@ -144,6 +146,29 @@ Tensor joined(const ConstantTable& table, const PackRequest& request) {
   return whole;
 }
 
+Tensor dequantised(const ConstantTable& table, const PackRequest& request, const Tensor& codes) {
+  const Tensor scales = to_float32(values_of(table, request.scale).view());
+  Tensor points;
+  if (!request.zero_point.empty()) points = to_float32(values_of(table, request.zero_point).view());
+  const Shape& shape = codes.shape();
+  const std::int64_t count = scales.num_elements();
+  const bool is_one = count == 1;
+  const bool fits = is_one || (request.scale_axis < shape.rank() && shape[request.scale_axis] == count);
+  if (!fits || (!request.zero_point.empty() && points.num_elements() != count)) {
+    throw Error(ErrorKind::kInternal, "the scales of the weight '" + request.name + "' do not fit it");
+  }
+  std::size_t inner = 1;
+  for (std::size_t i = request.scale_axis + 1; i < shape.rank(); ++i) inner *= static_cast<std::size_t>(shape[i]);
+  Tensor wide = to_float32(codes.view());
+  const auto values = wide.mutable_as<float>();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::size_t at = is_one ? 0 : i / inner % static_cast<std::size_t>(count);
+    const float zero = request.zero_point.empty() ? 0 : std::as_const(points).as<float>()[at];
+    values[i] = (values[i] - zero) * scales.as<float>()[at];
+  }
+  return wide;
+}
+
 std::string text_of(const std::vector<std::int64_t>& extents) {
   std::string text;
   for (const std::int64_t extent : extents) text += "," + std::to_string(extent);
@@ -154,10 +179,16 @@ std::string text_of(const std::vector<std::int64_t>& extents) {
 
 std::string key_of(const PackRequest& request) {
   // Names go last: they may hold any character, so that those of parts say how long they are.
-  std::string key = request.packing == Packing::kChannelsLast ? "cl" : "as";
+  std::string key = request.packing == Packing::kChannelsLast ? "cl"
+                    : request.packing == Packing::kTransposed ? "tr"
+                                                              : "as";
   if (!request.reshaped_extents.empty()) key += "/" + text_of(request.reshaped_extents) + "/";
   key += text_of(request.padded_extents);
   if (request.dtype != DType::kUndefined) key += std::string(",") + to_string(request.dtype);
+  if (!request.scale.empty()) {
+    key += ",scaled" + std::to_string(request.scale_axis) + "," + std::to_string(request.scale.size()) + ":" +
+           request.scale + "," + std::to_string(request.zero_point.size()) + ":" + request.zero_point;
+  }
   if (request.parts.empty()) return key + ":" + request.name;
   key += ",joined" + std::to_string(request.join_axis) + ":";
   for (const PackRequest::Part& part : request.parts) {
@@ -168,6 +199,7 @@ std::string key_of(const PackRequest& request) {
 
 Tensor pack(const ConstantTable& table, const PackRequest& request) {
   Tensor tensor = request.parts.empty() ? values_of(table, request.name) : joined(table, request);
+  if (!request.scale.empty()) tensor = dequantised(table, request, tensor);
   if (!request.reshaped_extents.empty()) {
     if (Shape(request.reshaped_extents).num_elements() != tensor.num_elements()) {
       throw Error(ErrorKind::kInternal, "the weight '" + request.name + "' of " + tensor.shape().to_string() +

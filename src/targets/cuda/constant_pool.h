@@ -17,6 +17,7 @@ namespace pajamas::cuda {
 /// How the bytes of a constant are arranged.
 enum class Packing {
   kAsIs,          ///< Row-major as in the model.
+  kTransposed,    ///< The last two axes exchanged.
   kChannelsLast,  ///< [K, C, kernel...] stored as K, kernel..., C.
 };
 
@@ -33,6 +34,11 @@ struct PackRequest {
   /// agree, and one of them at least is an initializer.
   std::vector<Part> parts;
   std::size_t join_axis = 0;
+  /// Integers or small floats that stand for (q - zero_point) · scale, which the constant is, in float32: initializers
+  /// with one element, or one for each element along `scale_axis`. Empty: none; `zero_point` may be empty by itself.
+  std::string scale;
+  std::string zero_point;
+  std::size_t scale_axis = 0;
   /// Other extents of as many elements (a convolution's kernels as rows of a matrix); empty: its own.
   std::vector<std::int64_t> reshaped_extents;
   Packing packing = Packing::kAsIs;

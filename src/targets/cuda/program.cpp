@@ -148,6 +148,7 @@ class SignatureWriter {
     value(epilogue.is_residual_before_activation ? "before" : "after", epilogue.residual.value_or(-1));
     field(std::string(to_string(epilogue.activation.kind)) + "(" + text_of(epilogue.activation.alpha) + "," +
           text_of(epilogue.activation.beta) + ")");
+    if (epilogue.y_scale != 1) field("y_scale" + text_of(epilogue.y_scale));
   }
 
   /// `names`: the values at the border by ONNX name.
@@ -291,9 +292,17 @@ std::string kind_of(const Program& program, const Step& step) {
   }
 }
 
+bool is_tf32(const Program& program, const Step& step) {
+  if (!program.allows_tf32 || std::holds_alternative<LoopStep>(step.work)) return false;
+  if (std::holds_alternative<OperatorStep>(step.work)) return false;
+  const std::vector<ValueId> ids = inputs_of(step);
+  return program.value(ids[0]).desc.dtype == DType::kFloat32 && program.value(ids[1]).desc.dtype == DType::kFloat32;
+}
+
 std::string signature_of(const Program& program, const Step& step) {
   SignatureWriter writer(program);
   writer.field(kind_of(program, step));
+  if (is_tf32(program, step)) writer.field("tf32");
   if (const auto* conv = std::get_if<ConvStep>(&step.work)) {
     writer.value("x", conv->x);
     writer.value("w", conv->weights);

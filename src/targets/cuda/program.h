@@ -97,6 +97,7 @@ struct Epilogue {
   std::optional<ValueId> residual;  ///< Of y's extents, any strides.
   bool is_residual_before_activation = false;
   Activation activation;
+  float y_scale = 1;  ///< Of a y of float8e4m3fn: it holds y / y_scale, rounded to the nearest, saturating.
 };
 
 /// Convolution of 1 to 3 spatial axes, weights [K, C/groups, kernel...] with strides that say how they are packed
@@ -110,7 +111,9 @@ struct ConvStep {
 };
 
 /// y[batch..., M, N] = scale · a[batch..., M, K] · b[batch..., K, N], batch axes already broadcast (stride 0). The last
-/// two axes of each may be transposed by strides; one of them has stride 1.
+/// two axes of each may be transposed by strides; one of them has stride 1. a and b may be float8e4m3fn, both, with
+/// their scales in `scale`; then b is one constant matrix that lies along K, and y has 16 or 32 bits or is float8e4m3fn
+/// too.
 struct MatMulStep {
   ValueId a = -1, b = -1, y = -1;
   float scale = 1;
@@ -173,6 +176,7 @@ struct Program {
   std::vector<OutputCount> output_counts;
   std::size_t arena_bytes = 0;  ///< After plan_memory().
   std::int32_t num_lanes = 1;
+  bool allows_tf32 = false;  ///< Products of float32 may round their factors to TF32.
 
   const Value& value(ValueId id) const { return values[static_cast<std::size_t>(id)]; }
   const Buffer& buffer_of(ValueId id) const {
@@ -185,6 +189,9 @@ std::vector<ValueId> inputs_of(const Step& step);
 std::vector<ValueId> outputs_of(const Step& step);
 /// "conv", "matmul", "attention", "loop" or the operator's name.
 std::string kind_of(const Program& program, const Step& step);
+
+/// Whether the step is a product of float32 factors in a program that allows TF32.
+bool is_tf32(const Program& program, const Step& step);
 
 /// A text that is equal exactly when two steps are the same work (kind, types, extents, strides, attributes; not names
 /// nor addresses): the key of the timing cache.

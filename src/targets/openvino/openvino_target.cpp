@@ -158,6 +158,9 @@ std::optional<Support> check_interface(const Model& model, const BuildPlan& plan
 
 std::optional<Support> check_precision(Precision precision) {
   const CpuFeatures& features = cpu_features();
+  if (precision == Precision::kTf32) {
+    return Support::no("tf32 is a precision of GPUs' matrix units", "use --precision fp32 or auto");
+  }
   if (precision == Precision::kBf16 && !features.is_bf16_native()) {
     return Support::no(
         "this processor has no bfloat16 instructions (AVX512_BF16 or AMX); it has " + features.to_string(),

@@ -59,6 +59,10 @@ class TensorRtTarget final : public Target {
   std::string_view name() const override { return "tensorrt"; }
 
   BuildPlan resolve(BuildPlan plan) const override {
+    if (plan.precision == Precision::kTf32) {
+      throw Error(ErrorKind::kUnsupported, "the target tensorrt has no switch for tf32", "--precision",
+                  "use --precision fp32 or fp16, or --target cuda");
+    }
     if (plan.precision == Precision::kAuto) plan.precision = Precision::kFp16;
     if (uses_tensorrt_11()) {
       if (!plan.gpu_sms.empty()) {

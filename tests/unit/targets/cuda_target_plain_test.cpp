@@ -50,6 +50,20 @@ constexpr ActivationKind kActivations[] = {
     ActivationKind::kLeakyRelu, ActivationKind::kHardSigmoid, ActivationKind::kHardSwish, ActivationKind::kElu,
     ActivationKind::kSoftplus,  ActivationKind::kMish};
 
+TEST(CudaTargetPlain, compiles_products_of_8_bit_floats) {
+  if (!has_nvrtc()) GTEST_SKIP() << "NVRTC is not on this machine";
+  for (const DType result : {DType::kFloat16, DType::kFloat32, DType::kFloat8E4M3Fn}) {
+    Steps steps;
+    MatMulStep product;
+    product.a = steps.value(DType::kFloat8E4M3Fn, {5, 7});
+    product.b = steps.value(DType::kFloat8E4M3Fn, {7, 3});
+    product.epilogue.bias = steps.value(DType::kFloat16, {3});
+    product.epilogue.y_scale = 0.25F;
+    product.y = steps.value(result, {5, 3});
+    EXPECT_FALSE(steps.compiled(product).empty());
+  }
+}
+
 TEST(CudaTargetPlain, compiles_products_of_every_type_and_activation) {
   if (!has_nvrtc()) GTEST_SKIP() << "NVRTC is not on this machine";
   const DType types[] = {DType::kFloat16, DType::kBfloat16, DType::kFloat32, DType::kFloat64};

@@ -54,7 +54,8 @@ struct Attention {
   Heads q, k, v, y;
   std::int64_t head_dim = 0;
   float scale = 1;
-  bool is_bfloat = false;
+  DType dtype = DType::kFloat16;
+  bool is_bfloat() const { return dtype == DType::kBfloat16; }
 };
 
 /// The step as these kernels compute it; nothing for others.
@@ -77,7 +78,7 @@ std::optional<Attention> attention_of(const Program& program, const Step& step) 
     return std::nullopt;
   if (q->num_heads % k->num_heads != 0) return std::nullopt;
   if (q->batch > INT32_MAX / 2 / q->num_heads / ceil_div(q->num_rows, 64)) return std::nullopt;
-  return Attention{*q, *k, *v, *y, head_dim, work->scale, desc.dtype == DType::kBfloat16};
+  return Attention{*q, *k, *v, *y, head_dim, work->scale, desc.dtype};
 }
 
 std::int64_t num_panels(const Attention& attention) { return ceil_div(attention.head_dim, 64); }
@@ -150,7 +151,7 @@ MatrixBoxes boxes_of(const Heads& heads, const Attention& attention, std::int32_
                    [](const Named& a, const Named& b) { return a.axis.stride < b.axis.stride; });
   MatrixBoxes boxes;
   boxes.value = heads.value;
-  boxes.is_bfloat = attention.is_bfloat;
+  boxes.is_bfloat = attention.is_bfloat();
   boxes.columns = attention.head_dim;
   boxes.box_columns = 64;
   order.clear();
@@ -258,7 +259,7 @@ KernelSource make_attention_source(const Program& program, const Step& step, con
   number("kHasBudget", budget.group == 0 ? 0 : 1);
   number("kFetcherRegisters", budget.fetcher);
   number("kGroupRegisters", budget.group);
-  number("kIsBfloat", attention->is_bfloat ? 1 : 0);
+  number("kIsBfloat", attention->is_bfloat() ? 1 : 0);
   number("kCluster", 1);
   define("kFactor", float_literal(static_cast<float>(static_cast<double>(attention->scale) * 1.4426950408889634)));
   define("PLACE_IN_Q(row, head, batch)", q_order);
@@ -270,8 +271,8 @@ KernelSource make_attention_source(const Program& program, const Step& step, con
     text += device_numbers_text();
     text += warpgroup_device_text();
     text += attention_device_text();
-    text += wgmma_text({"multiply_scores", shape.keys, attention->is_bfloat, shape.has_q_in_registers, true});
-    text += wgmma_text({"multiply_weights", value_columns(*attention), attention->is_bfloat, true, false});
+    text += wgmma_text({"multiply_scores", shape.keys, attention->dtype, shape.has_q_in_registers, true});
+    text += wgmma_text({"multiply_weights", value_columns(*attention), attention->dtype, true, false});
   }
   text += wgmma_operand_text();
   text += attention_kernel_text();

@@ -66,14 +66,24 @@ class Layout {
   cublasLtMatrixLayout_t raw_ = nullptr;
 };
 
+/// What an Operation is made of.
+struct OperationKind {
+  bool transposes_b = false, transposes_a = false;
+  cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  cublasComputeType_t compute = CUBLAS_COMPUTE_32F;
+  bool is_small = false;  ///< Of 8-bit floats.
+};
+
 class Operation {
  public:
-  Operation(const CublasLtLibrary& library, bool transposes_b, bool transposes_a, cublasLtEpilogue_t epilogue)
-      : library_(library) {
-    library.check(library.desc_create(&raw_, CUBLAS_COMPUTE_32F, CUDA_R_32F), "describing a product");
-    set(CUBLASLT_MATMUL_DESC_TRANSA, transposes_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-    set(CUBLASLT_MATMUL_DESC_TRANSB, transposes_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-    set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
+  Operation(const CublasLtLibrary& library, const OperationKind& kind) : library_(library) {
+    library.check(library.desc_create(&raw_, kind.compute, CUDA_R_32F), "describing a product");
+    set(CUBLASLT_MATMUL_DESC_TRANSA, kind.transposes_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, kind.transposes_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, kind.epilogue);
+    // Sums stay in the matrix units, which keep some 13 bits behind the leading one of the largest term: far below the
+    // 3 bits of the factors. Otherwise every 128 products are added outside of them, at half the speed.
+    if (kind.is_small) set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, std::int8_t{1});
   }
   ~Operation() {
     if (raw_ != nullptr) library_.desc_destroy(raw_);
@@ -113,7 +123,7 @@ Side side_of(const MatrixProduct::Matrix& matrix, std::int64_t num_rows, std::in
 /// What cuBLASLt does of a step.
 enum class Form {
   kFused,  ///< All of it.
-  kHalf,   ///< All but the activation, into the result in its 16-bit type; a second launch applies that in place.
+  kHalf,   ///< All but the activation, in 16 bits; a second launch applies that in place, or makes 8 bits of it.
   kThen,   ///< The sums in float32; a second launch does the rest.
 };
 
@@ -123,22 +133,29 @@ constexpr std::array<std::pair<Form, const char*>, 3> kForms{
 /// How a step is put to cuBLASLt; made anew for each kernel.
 class Setup {
  public:
-  Setup(const CublasLtLibrary& library, const Program& program, const Step& step, Form form)
-      : library_(library), is_fused_(form != Form::kThen) {
-    const bool is_fused = is_fused_;
+  Setup(const CublasLtLibrary& library, const Program& program, const Step& step, Form form) : library_(library) {
+    const bool is_fused = form != Form::kThen;
     const auto found = matrix_product_of(program, step);
     if (!found) refuse("no matrix product");
     product_ = *found;
     const auto dtype = [&](ValueId id) { return program.value(id).desc.dtype; };
     const Epilogue& epilogue = *product_.epilogue;
     const DType y_type = dtype(product_.y.value);
+    const bool is_y_small = y_type == DType::kFloat8E4M3Fn;
+    if (is_y_small && form == Form::kFused) refuse("cuBLASLt results of 8 bits");
+    is_small_ = dtype(product_.a.value) == DType::kFloat8E4M3Fn;
+    if (is_tf32(program, step)) compute_ = CUBLAS_COMPUTE_32F_FAST_TF32;
+    writes_y_ = is_fused && !is_y_small;
+    // The 16 bits that become 8.
+    const DType half = epilogue.bias && dtype(*epilogue.bias) == DType::kBfloat16 ? DType::kBfloat16 : DType::kFloat16;
+    const DType result_type = !is_fused ? DType::kFloat32 : is_y_small ? half : y_type;
     const ActivationKind kind = form == Form::kHalf ? ActivationKind::kNone : epilogue.activation.kind;
     a_ = BoundValue(program, product_.a.value);
     b_ = BoundValue(program, product_.b.value);
     y_ = BoundValue(program, product_.y.value);
     element_bytes_a_ = bits_of(dtype(product_.a.value)) / 8;
     element_bytes_b_ = bits_of(dtype(product_.b.value)) / 8;
-    element_bytes_y_ = is_fused ? bits_of(y_type) / 8 : 4;
+    element_bytes_y_ = bits_of(result_type) / 8;
     if (dtype(product_.a.value) == DType::kFloat64 || y_type == DType::kFloat64) refuse("cuBLASLt in float64");
     const Side a = side_of(product_.a, product_.m, product_.k, "a");
     const Side b = side_of(product_.b, product_.k, product_.n, "b");
@@ -161,7 +178,7 @@ class Setup {
       }
       if (epilogue.bias) {
         const TensorDesc& bias = program.value(*epilogue.bias).desc;
-        if (bias.dtype != y_type || bias.extents.num_elements() != product_.n ||
+        if (bias.dtype != result_type || bias.extents.num_elements() != product_.n ||
             (product_.n > 1 && bias.strides.back() != 1)) {
           refuse("a bias that cuBLASLt does not take");
         }
@@ -171,13 +188,14 @@ class Setup {
         if (kind != ActivationKind::kNone && !epilogue.is_residual_before_activation) {
           refuse("cuBLASLt adds nothing after an activation");
         }
-        if (dtype(*epilogue.residual) != y_type) refuse("a residual of another type than the result");
+        if (dtype(*epilogue.residual) != result_type) refuse("a residual of another type than the result");
         residual_ = BoundValue(program, *epilogue.residual);
       }
       alpha_ = product_.scale;
       beta_ = residual_ ? 1 : 0;
-    } else {
-      // The sums, dense: the second launch does the rest, the scale too.
+    }
+    if (!writes_y_) {
+      // Dense: the second launch does the rest, of plain sums the scale too.
       y_matrix.row_stride = product_.n;
       y_matrix.column_stride = 1;
       std::int64_t running = product_.m * product_.n;
@@ -185,8 +203,8 @@ class Setup {
         y_matrix.batch_strides[axis] = running;
         running *= product_.batch[axis];
       }
-      sums_bytes_ =
-          (static_cast<std::size_t>(running) * 4 + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
+      const std::size_t num_bytes = static_cast<std::size_t>(running * element_bytes_y_);
+      sums_bytes_ = (num_bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
     }
     product_.y = y_matrix;
     const Side y = side_of(y_matrix, product_.m, product_.n, "y");
@@ -196,7 +214,7 @@ class Setup {
       c = side_of(*product_.residual, product_.m, product_.n, "residual");
       if (c->is_transposed) refuse("cuBLASLt products whose residual has columns dense");
     }
-    const cudaDataType_t y_cuda_type = is_fused ? type_of(y_type) : CUDA_R_32F;
+    const cudaDataType_t y_cuda_type = type_of(result_type);
     a_layout_ = std::make_unique<Layout>(library, type_of(dtype(product_.a.value)), a.rows, a.columns, a.ld, batch,
                                          batch_stride(product_.a));
     b_layout_ = std::make_unique<Layout>(library, type_of(dtype(product_.b.value)), b.rows, b.columns, b.ld, batch,
@@ -226,15 +244,14 @@ class Setup {
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         static_cast<std::uint32_t>(alignment(a_, product_.a, element_bytes_a_)));
     const auto y_alignment =
-        static_cast<std::uint32_t>(is_fused_ ? alignment(y_, product_.y, element_bytes_y_)
-                                             : alignment(BoundValue(), product_.y, element_bytes_y_));
+        static_cast<std::uint32_t>(alignment(writes_y_ ? y_ : BoundValue(), product_.y, element_bytes_y_));
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, y_alignment);
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
         residual_ ? static_cast<std::uint32_t>(alignment(*residual_, *product_.residual, element_bytes_y_))
                   : y_alignment);
     std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<std::size_t>(max_results));
     int num_results = 0;
-    const Operation operation(library_, transposes_b_, transposes_a_, epilogue_);
+    const Operation operation(library_, operation_kind());
     const cublasStatus_t status =
         library_.get_heuristic(library_.handle(), operation.raw(), b_layout_->raw(), a_layout_->raw(), c_layout_->raw(),
                                y_layout_->raw(), preference, max_results, results.data(), &num_results);
@@ -250,7 +267,7 @@ class Setup {
   /// Scratch memory of a kept algorithm. Throws Error{kUnsupported} when this version refuses it.
   std::size_t check(const cublasLtMatmulAlgo_t& algo) const {
     cublasLtMatmulHeuristicResult_t result{};
-    const Operation operation(library_, transposes_b_, transposes_a_, epilogue_);
+    const Operation operation(library_, operation_kind());
     const cublasStatus_t status =
         library_.algo_check(library_.handle(), operation.raw(), b_layout_->raw(), a_layout_->raw(), c_layout_->raw(),
                             y_layout_->raw(), &algo, &result);
@@ -260,10 +277,10 @@ class Setup {
     return result.workspaceSize;
   }
 
-  /// `sums`: where the result goes when it is not fused.
+  /// `sums`: where the result goes when that is not y.
   void run(const LaunchContext& context, const cublasLtMatmulAlgo_t& algo, std::byte* sums, std::byte* workspace,
            std::size_t workspace_bytes) const {
-    Operation operation(library_, transposes_b_, transposes_a_, epilogue_);
+    Operation operation(library_, operation_kind());
     if (bias_) operation.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(bias_->address(context)));
     for (std::int64_t launch = 0; launch < num_launches_; ++launch) {
       const auto offset = [&](const MatrixProduct::Matrix& matrix, std::int64_t element_bytes) {
@@ -278,7 +295,7 @@ class Setup {
       const bool is_one = num_launches_ == 1;
       const std::byte* a = a_.address(context) + (is_one ? 0 : offset(product_.a, element_bytes_a_));
       const std::byte* b = b_.address(context) + (is_one ? 0 : offset(product_.b, element_bytes_b_));
-      std::byte* y = (is_fused_ ? y_.address(context) : sums) + (is_one ? 0 : offset(product_.y, element_bytes_y_));
+      std::byte* y = (writes_y_ ? y_.address(context) : sums) + (is_one ? 0 : offset(product_.y, element_bytes_y_));
       const std::byte* c = y;
       if (residual_) c = residual_->address(context) + (is_one ? 0 : offset(*product_.residual, element_bytes_y_));
       library_.check(
@@ -290,6 +307,8 @@ class Setup {
   std::size_t sums_bytes() const noexcept { return sums_bytes_; }
 
  private:
+  OperationKind operation_kind() const { return {transposes_b_, transposes_a_, epilogue_, compute_, is_small_}; }
+
   /// Of every matrix of the batch.
   static std::int64_t alignment(const BoundValue& bound, const MatrixProduct::Matrix& matrix,
                                 std::int64_t element_bytes) {
@@ -301,7 +320,9 @@ class Setup {
   }
 
   const CublasLtLibrary& library_;
-  bool is_fused_;  ///< The result goes to y itself.
+  bool writes_y_ = true;   ///< The result goes to y itself.
+  bool is_small_ = false;  ///< 8-bit factors.
+  cublasComputeType_t compute_ = CUBLAS_COMPUTE_32F;
   MatrixProduct product_;
   BoundValue a_, b_, y_;
   std::optional<BoundValue> bias_, residual_;

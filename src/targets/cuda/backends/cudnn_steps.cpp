@@ -335,7 +335,7 @@ CudnnNumerics numerics_of(const Program& program, const Step& step) {
   for (const ValueId id : inputs_of(step)) {
     // A factor of 16 bits loses nothing on tensor cores; one of 32 would be rounded to TF32.
     if (id == inputs_of(step).front()) {
-      numerics.allows_tensor_cores = program.value(id).desc.dtype != DType::kFloat32;
+      numerics.allows_tensor_cores = program.value(id).desc.dtype != DType::kFloat32 || is_tf32(program, step);
     }
   }
   return numerics;

@@ -28,6 +28,14 @@ __device__ __forceinline__ u32 narrow(float low, float high) {
 #endif
   return both;
 }
+#if __CUDA_ARCH__ >= 890
+// Two float8e4m3fn, the low half first; past the range the largest finite one.
+__device__ __forceinline__ u16 narrow_small(float low, float high) {
+  u16 both;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(both) : "f"(high), "f"(low));
+  return both;
+}
+#endif
 __device__ __forceinline__ float power_of_two(float v) {
   float r;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));

@@ -22,7 +22,8 @@ EpilogueKernel::EpilogueKernel(DeviceContext& device, const Program& program, co
 EpilogueKernel EpilogueKernel::in_place(DeviceContext& device, const Program& program, const Step& step,
                                         std::span<const std::byte> cubin) {
   const PlainSource source = wanted(make_activation_pass(program, step), "an activation that goes in place");
-  return EpilogueKernel(device, program, source, false, cubin);
+  const bool is_small = program.value(source.arguments.back()).desc.dtype == DType::kFloat8E4M3Fn;
+  return EpilogueKernel(device, program, source, is_small, cubin);
 }
 
 EpilogueKernel::EpilogueKernel(DeviceContext& device, const Program& program, const PlainSource& source,

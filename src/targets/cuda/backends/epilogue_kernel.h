@@ -19,10 +19,11 @@ class EpilogueKernel {
   /// `cubin`: as cubin() gave it; empty to compile. Throws as DeviceContext does, Error{kUnsupported} for a step that
   /// has no epilogue.
   EpilogueKernel(DeviceContext& device, const Program& program, const Step& step, std::span<const std::byte> cubin);
-  /// The activation alone, on y in place (activation_pass.h). Error{kUnsupported} for a step that it is not for.
+  /// The activation alone, on y in place or into a y of 8 bits from sums of 16 (activation_pass.h). Error{kUnsupported}
+  /// for a step that it is not for.
   static EpilogueKernel in_place(DeviceContext& device, const Program& program, const Step& step,
                                  std::span<const std::byte> cubin);
-  /// Enqueues it. `sums`: see make_epilogue_source; not looked at in place.
+  /// Enqueues it. `sums`: see make_epilogue_source and make_activation_pass; not looked at in place.
   void launch(const LaunchContext& context, const std::byte* sums) const;
   const std::vector<std::byte>& cubin() const noexcept { return cubin_; }
   /// Of the sums.

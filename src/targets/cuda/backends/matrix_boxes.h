@@ -19,13 +19,13 @@ struct PixelGrid {
   std::int32_t last_y = 0, last_x = 0;             ///< Where none begins beyond, counted from the last pixel.
 };
 
-/// Rows of 16-bit elements; boxes lie in shared memory with their 16-byte chunks exchanged (128-byte swizzle), zeros
+/// Rows of elements; boxes lie in shared memory with their 16-byte chunks exchanged (128-byte swizzle), zeros
 /// beyond the matrix.
 struct MatrixBoxes {
   ValueId value = -1;
   bool is_bfloat = false;
-  std::int64_t rows = 0, columns = 0, row_stride = 0;  ///< In elements; the stride a multiple of 8, at least `columns`.
-  std::int32_t box_rows = 0, box_columns = 0;          ///< At most 256 and 64.
+  std::int64_t rows = 0, columns = 0, row_stride = 0;  ///< In elements; the stride whole 16 bytes, at least `columns`.
+  std::int32_t box_rows = 0, box_columns = 0;          ///< At most 256, and 128 bytes.
   /// For values of several axes behind the columns: those, in place of the rows, by ascending stride (in elements, a
   /// multiple of 8), and how many of each a box has.
   struct Axis {
@@ -34,6 +34,7 @@ struct MatrixBoxes {
   };
   std::vector<Axis> axes;
   std::optional<PixelGrid> pixels;  ///< Then `rows` counts nothing.
+  std::int32_t element_bytes = 2;   ///< 1: numbers of 8 bits; pixels have 2.
 };
 
 }  // namespace pajamas::cuda

@@ -120,14 +120,16 @@ class NvrtcKernel final : public StepKernel {
     if (axes.empty()) axes.push_back({boxes.rows, boxes.row_stride, boxes.box_rows});
     for (const MatrixBoxes::Axis& axis : axes) {
       extents.push_back(static_cast<cuuint64_t>(axis.extent));
-      strides_bytes.push_back(static_cast<cuuint64_t>(axis.stride) * 2);
+      strides_bytes.push_back(static_cast<cuuint64_t>(axis.stride * boxes.element_bytes));
       box.push_back(static_cast<cuuint32_t>(axis.box));
     }
     const std::vector<cuuint32_t> steps(box.size(), 1);
     CUtensorMap map;
+    const CUtensorMapDataType type = boxes.element_bytes == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                                     : boxes.is_bfloat        ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                                              : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
     check(driver().tensor_map_encode_tiled(
-              &map, boxes.is_bfloat ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-              static_cast<cuuint32_t>(box.size()), context.address(program_, boxes.value), extents.data(),
+              &map, type, static_cast<cuuint32_t>(box.size()), context.address(program_, boxes.value), extents.data(),
               strides_bytes.data(), box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
               CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
           "describing the boxes of " + tactic_);

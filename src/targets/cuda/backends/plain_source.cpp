@@ -22,6 +22,7 @@ std::string type_name(DType dtype) {
     case DType::kBfloat16: return "__nv_bfloat16";
     case DType::kFloat32: return "float";
     case DType::kFloat64: return "double";
+    case DType::kFloat8E4M3Fn: return "Small";
     default: break;
   }
   throw Error(ErrorKind::kUnsupported, std::string("plain kernels do not compute in ") + to_string(dtype));
@@ -75,6 +76,7 @@ class Writer {
     if (given.is_residual_before_activation) out += residual;
     out += activation_source(given.activation);
     if (!given.is_residual_before_activation) out += residual;
+    if (given.y_scale != 1.0F) out += "  t = t / Number(" + float_literal(given.y_scale) + ");\n";
     return out + "  y[" + place(desc(y_), y_indices) + "] = store<" + type_name(desc(y_).dtype) + ">(t);\n";
   }
 
@@ -101,7 +103,22 @@ __device__ __forceinline__ Number number(float v) { return Number(v); }
 __device__ __forceinline__ Number number(double v) { return Number(v); }
 __device__ __forceinline__ Number number(__half v) { return Number(__half2float(v)); }
 __device__ __forceinline__ Number number(__nv_bfloat16 v) { return Number(__bfloat162float(v)); }
+struct Small { unsigned char code; };  // float8e4m3fn
+__device__ __forceinline__ Number number(Small v) {
+  const unsigned size = v.code & 0x7fu, sign = (v.code & 0x80u) << 24;
+  if (size == 0x7fu) return Number(__uint_as_float(0x7fc00000u));
+  return Number(__uint_as_float(__float_as_uint(__uint_as_float(size << 20) * 0x1p120f) | sign));
+}
 template <typename T> struct Store;
+template <> struct Store<Small> {
+  static __device__ Small of(Number v) {
+    const unsigned bits = __float_as_uint(float(v)), size = bits & 0x7fffffffu;
+    if (size > 0x7f800000u) return Small{0x7f};
+    const unsigned code = size < 0x3c800000u ? __float_as_uint(__uint_as_float(size) + 16384.0f) & 15u
+                                             : ((size + 0x7ffffu + (size >> 20 & 1u)) >> 20) - 960u;
+    return Small{(unsigned char)((bits >> 24 & 0x80u) | (code > 0x7eu ? 0x7eu : code))};
+  }
+};
 template <> struct Store<float> { static __device__ float of(Number v) { return float(v); } };
 template <> struct Store<double> { static __device__ double of(Number v) { return double(v); } };
 template <> struct Store<__half> { static __device__ __half of(Number v) { return __float2half_rn(float(v)); } };

@@ -21,8 +21,8 @@ struct PlainSource {
   std::uint32_t shared_bytes = 0;
 };
 
-/// For convolutions, matrix products and attention in float16, bfloat16, float32 and float64. Nothing for other steps;
-/// Error{kUnsupported} saying why for other types.
+/// For convolutions, matrix products and attention in float16, bfloat16, float32, float64 and float8e4m3fn. Nothing for
+/// other steps; Error{kUnsupported} saying why for other types.
 std::optional<PlainSource> make_plain_source(const Program& program, const Step& step);
 
 /// Scale, bias, residual and activation of a convolution or matrix product whose sums another kernel left in scratch

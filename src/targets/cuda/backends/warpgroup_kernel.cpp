@@ -1,5 +1,5 @@
 // The body of every warpgroup kernel: CUDA C++ that the constants of warpgroup_source.cpp come before. A block is one
-// warpgroup that fetches and two that multiply. The first asks the copy engine (TMA) for boxes of A and B, 64 elements
+// warpgroup that fetches and two that multiply. The first asks the copy engine (TMA) for boxes of A and B, 128 bytes
 // along K deep, into kStages places of shared memory; barriers there say when a place is full and when it is free
 // again. The others multiply by wgmma straight from shared memory with float32 sums in registers, finish them (bias,
 // residual, activation) and store whole rows. The grid is as large as the device; each block takes tile after tile.
@@ -118,7 +118,8 @@ const char* warpgroup_kernel_text() {
   return R"cuda(
 constexpr int kGroupRows = kSums * 64;                         // Rows of one warpgroup's tile.
 constexpr int kTileRows = kIsAlternating ? kGroupRows : 2 * kGroupRows;  // Rows of A in a stage.
-constexpr int kTapPieces = (kTapChannels + 63) / 64;              // Of K, of one tap; a product has one tap.
+constexpr int kPieceK = 128 / kElementBytes;                      // Of K in a stage.
+constexpr int kTapPieces = (kTapChannels + kPieceK - 1) / kPieceK;  // Of K, of one tap; a product has one tap.
 constexpr int kPieces = kTaps * kTapPieces;
 constexpr int kABytes = kTileRows * 128, kBBytes = kColumns * 128, kStageBytes = kABytes + (kKeepsB ? 0 : kBBytes);
 constexpr int kKeptBytes = kKeepsB ? kPieces * kBBytes : 0;     // Before the places.
@@ -145,16 +146,16 @@ __device__ __forceinline__ void fetch_b(u32 to, const TensorMap* b, u32 barrier,
 }
 
 // Where along K a piece of A and B begins.
-__device__ __forceinline__ int k_of(int piece) { return piece / kTapPieces * kTapChannels + piece % kTapPieces * 64; }
+__device__ __forceinline__ int k_of(int piece) { return piece / kTapPieces * kTapChannels + piece % kTapPieces * kPieceK; }
 
 // Rows of A from `row` on.
 __device__ __forceinline__ void fetch_a(u32 to, const TensorMap* a, u32 barrier, int piece, int row) {
 #if kIsWindow
   const int tap = piece / kTapPieces;
-  load_pixels(to, a, barrier, piece % kTapPieces * 64, row % kOutWidth * kStrideX - kPadX,
+  load_pixels(to, a, barrier, piece % kTapPieces * kPieceK, row % kOutWidth * kStrideX - kPadX,
               row / kOutWidth % kOutHeight * kStrideY - kPadY, row / (kOutWidth * kOutHeight), tap % kKernelX * kDilationX, tap / kKernelX * kDilationY);
 #else
-  load_box(to, a, barrier, piece * 64, row);
+  load_box(to, a, barrier, piece * kPieceK, row);
 #endif
 }
 
@@ -194,7 +195,8 @@ __device__ __forceinline__ void load_pairs(float2 (&pairs)[8], const float* from
 
 // Sums become outputs part by part, 16 rows x 64 columns of a warp: through shared memory, so that rows are stored whole.
 __device__ __forceinline__ void finish(float (&sums)[kSums][kOwnColumns / 2], unsigned char* staging, const float* biases,
-                                       int row_begin, int column_begin, const u16* __restrict__ residual, u16* __restrict__ y) {
+                                       int row_begin, int column_begin, const u16* __restrict__ residual,
+                                       Result* __restrict__ y) {
   constexpr int kPanels = (kOwnColumns + 63) / 64;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   unsigned char* own = staging + warp * 2048;
@@ -249,11 +251,33 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kOwnColumns / 2], un
 #if kHasResidual && !kIsResidualFirst
         t[e] += rest[e];
 #endif
+#if kIsYSmall
+        t[e] *= kYFactor;
+#endif
       }
     }
 #if kHasBias
     if (q + 1 < kSums * kPanels) load_pairs(pairs, biases + (q + 1) % kPanels * 64, lane);
 #endif
+#if kIsYSmall
+    // Rows of 64 bytes; their four chunks are exchanged by pairs of rows.
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      if (part * 8 + j >= kOwnColumns / 8) break;
+      const float* const t = &sums[i][part * 32 + j * 4];
+      u16* const high = (u16*)(own + lane / 4 * 64 + ((j / 2 ^ (lane / 8 & 3)) << 4) + j % 2 * 8 + lane % 4 * 2);
+      high[0] = narrow_small(t[0], t[1]);
+      high[256] = narrow_small(t[2], t[3]);                       // Eight rows further on.
+    }
+    wait_for_warp();
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+      const int r = k * 8 + lane / 4, chunk = lane % 4;
+      const uint4 bits = *(const uint4*)(own + r * 64 + ((chunk ^ (r / 2 & 3)) << 4));
+      const int at = row + i * 64 + r, column = column_begin + part * 64 + chunk * 16;
+      if (at < kM && column < kN && part * 64 + chunk * 16 < kOwnColumns) *(uint4*)(y + (long long)at * kYStride + column) = bits;
+    }
+#else
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       if (part * 8 + j >= kOwnColumns / 8) break;
@@ -270,6 +294,7 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kOwnColumns / 2], un
       const int at = row + i * 64 + r, column = column_begin + part * 64 + chunk * 8;
       if (at < kM && column < kN && part * 64 + chunk * 8 < kOwnColumns) *(uint4*)(y + (long long)at * kYStride + column) = bits;
     }
+#endif
     wait_for_warp();
   }
 }
@@ -323,7 +348,7 @@ __device__ __forceinline__ bool share_sums(float (&own)[kSums][kOwnColumns / 2],
 
 extern "C" __global__ void __launch_bounds__(384, 1) kClusterDims
 warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, const Bias* __restrict__ bias,
-          const u16* __restrict__ residual, u16* __restrict__ y) {
+          const u16* __restrict__ residual, Result* __restrict__ y) {
   SHARED_MEMORY(memory);
   const u32 base = (shared_address(memory) + 1023) & ~1023u;
   const u32 places = base + kKeptBytes;

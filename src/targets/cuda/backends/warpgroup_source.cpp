@@ -17,12 +17,28 @@
 namespace pajamas::cuda {
 namespace {
 
-constexpr std::int64_t kPieceElements = 64;
+constexpr std::int64_t kPieceBytes = 128;     ///< Of K in one stage: the width of the swizzle.
 constexpr std::int64_t kStagingBytes = 8192;  ///< Of a warpgroup (warpgroup_kernel.cpp).
-constexpr std::int64_t kVector = 8;           ///< Elements in 16 bytes: what addresses and strides must divide by.
+
+bool is_small(DType dtype) { return dtype == DType::kFloat8E4M3Fn; }
+
+DType dtype_of(const Program& program, ValueId id) { return program.value(id).desc.dtype; }
+
+/// Elements in 16 bytes: what addresses and strides must divide by.
+std::int64_t vector_of(const Program& program, ValueId id) { return 128 / bits_of(dtype_of(program, id)); }
 
 bool is_aligned(const Program& program, ValueId id, std::int64_t row_stride) {
-  return program.value(id).offset_elements % kVector == 0 && row_stride % kVector == 0;
+  const std::int64_t vector = vector_of(program, id);
+  return program.value(id).offset_elements % vector == 0 && row_stride % vector == 0;
+}
+
+/// The type of what the step has in 16 bits: factors, result, residual, bias. Of these all that have 16 bits agree.
+DType half_of(const Program& program, const MatrixProduct& product) {
+  for (const ValueId id : {product.a.value, product.y.value}) {
+    if (is_half(dtype_of(program, id))) return dtype_of(program, id);
+  }
+  const bool has_half_bias = product.epilogue->bias && is_half(dtype_of(program, *product.epilogue->bias));
+  return has_half_bias ? dtype_of(program, *product.epilogue->bias) : DType::kFloat16;
 }
 
 /// A product, or a convolution with a window as one: the rows of A are its windows.
@@ -30,8 +46,9 @@ struct WarpgroupProblem : MatrixProduct {
   std::optional<PixelGrid> pixels;
   std::int64_t out_height = 1, out_width = 1, kernel_x = 1, taps = 1;
   std::int64_t dilation_y = 1, dilation_x = 1;
+  std::int64_t piece = 64;  ///< Elements of K in one stage.
   std::int64_t tap_channels() const { return k / taps; }
-  std::int64_t num_pieces() const { return taps * ceil_div(tap_channels(), kPieceElements); }
+  std::int64_t num_pieces() const { return taps * ceil_div(tap_channels(), piece); }
 };
 
 /// The stride between pixels that follow each other through lines and images; nothing where they do not, or channels do
@@ -54,14 +71,16 @@ std::optional<WarpgroupProblem> window_problem(const Program& program, const Con
   const TensorDesc& y = program.value(conv.y).desc;
   const TensorDesc& weights = program.value(conv.weights).desc;
   const std::size_t rank = x.extents.rank();
-  if (conv.is_transposed || conv.groups != 1 || rank < 3 || rank > 4 || x.extents[1] < kPieceElements)
+  WarpgroupProblem problem;
+  if (conv.is_transposed || conv.groups != 1 || rank < 3 || rank > 4 || x.extents[1] < problem.piece ||
+      !is_half(x.dtype)) {
     return std::nullopt;
+  }
   if (x.extents.num_elements() == 0 || y.extents.num_elements() == 0 || x.strides[1] != 1) return std::nullopt;
   // Kernels as rows: lines, pixels, channels innermost.
   if (weights.strides != TensorDesc::channels_last(weights.dtype, weights.extents).strides) return std::nullopt;
   const auto y_stride = even_pixel_stride(y);
   if (!y_stride) return std::nullopt;
-  WarpgroupProblem problem;
   const std::size_t last = rank - 1;
   const bool is_flat = rank == 3;
   PixelGrid pixels;
@@ -85,12 +104,13 @@ std::optional<WarpgroupProblem> window_problem(const Program& program, const Con
   const std::int64_t end_y = is_flat ? 0 : conv.pads_end.front(), end_x = conv.pads_end.back();
   // What the copy engine can say: corners of 8 bits with a sign, steps up to 8.
   constexpr std::int64_t kMaxCorner = 127, kMaxStride = 8;
+  const std::int64_t vector = vector_of(program, conv.x);
   for (const std::int64_t number : {reach_y, reach_x, pad_y, pad_x}) {
     if (number < 0 || number > kMaxCorner) return std::nullopt;
   }
   if (std::abs(end_y - reach_y) > kMaxCorner || std::abs(end_x - reach_x) > kMaxCorner) return std::nullopt;
-  if (std::max(conv.strides.front(), conv.strides.back()) > kMaxStride || pixel_stride % kVector != 0 ||
-      pixels.line_stride % kVector != 0 || pixels.image_stride % kVector != 0 || pixel_stride < x.extents[1]) {
+  if (std::max(conv.strides.front(), conv.strides.back()) > kMaxStride || pixel_stride % vector != 0 ||
+      pixels.line_stride % vector != 0 || pixels.image_stride % vector != 0 || pixel_stride < x.extents[1]) {
     return std::nullopt;
   }
   pixels.stride_y = is_flat ? 1 : static_cast<std::int32_t>(conv.strides.front());
@@ -127,14 +147,22 @@ std::optional<WarpgroupProblem> product_of(const Program& program, const Step& s
     return std::nullopt;
   }
   if (!product.batch.empty() || product.m < 64 || product.m > INT32_MAX / 2) return std::nullopt;
-  const DType dtype = program.value(product.a.value).desc.dtype;
-  const auto has_dtype = [&](ValueId id) { return program.value(id).desc.dtype == dtype; };
-  if (!is_half(dtype) || !has_dtype(product.b.value) || !has_dtype(product.y.value)) return std::nullopt;
-  if (product.n % kVector != 0 || product.k % kVector != 0 || product.k == 0 || product.n == 0) return std::nullopt;
+  const DType dtype = dtype_of(program, product.a.value);
+  const DType half = half_of(program, product);
+  if ((!is_half(dtype) && !is_small(dtype)) || dtype_of(program, product.b.value) != dtype) return std::nullopt;
+  product.piece = kPieceBytes * 8 / bits_of(dtype);
+  // 8 bits come out of 8 bits only, and nothing is added to them.
+  const DType y_dtype = dtype_of(program, product.y.value);
+  const bool has_small_result = is_small(dtype) && y_dtype == dtype && !product.residual;
+  if (y_dtype != half && !has_small_result) return std::nullopt;
+  if (product.n % vector_of(program, product.y.value) != 0 || product.n % vector_of(program, product.b.value) != 0 ||
+      product.k % vector_of(program, product.a.value) != 0 || product.k == 0 || product.n == 0) {
+    return std::nullopt;
+  }
   if (product.a.column_stride != 1 || !is_aligned(program, product.a.value, product.a.row_stride)) return std::nullopt;
   if (product.y.column_stride != 1 || !is_aligned(program, product.y.value, product.y.row_stride)) return std::nullopt;
   const bool is_along_k = product.b.row_stride == 1;
-  if (!is_along_k && product.b.column_stride != 1) return std::nullopt;
+  if (!is_along_k && (product.b.column_stride != 1 || is_small(dtype))) return std::nullopt;
   if (!is_aligned(program, product.b.value, is_along_k ? product.b.column_stride : product.b.row_stride)) {
     return std::nullopt;
   }
@@ -144,10 +172,10 @@ std::optional<WarpgroupProblem> product_of(const Program& program, const Step& s
     return std::nullopt;
   }
   if (product.residual) {
-    if (!has_dtype(product.residual->value) || product.residual->column_stride != 1) return std::nullopt;
+    if (dtype_of(program, product.residual->value) != half || product.residual->column_stride != 1) return std::nullopt;
     if (!is_aligned(program, product.residual->value, product.residual->row_stride)) return std::nullopt;
   }
-  if (!has_column_bias(program, *product.epilogue, product.n, dtype)) return std::nullopt;
+  if (!has_column_bias(program, *product.epilogue, product.n, half)) return std::nullopt;
   return product;
 }
 
@@ -204,10 +232,10 @@ double guess(const WarpgroupProblem& product, const WarpgroupShape& shape, int n
   const double pieces = static_cast<double>(ceil_div(product.num_pieces(), shape.splits));
   const auto rows = static_cast<double>(tile_rows(shape));
   const double columns = shape.columns, fetched_columns = shape.keeps_columns ? 0 : columns;
-  // Tensor cores do 2,048 products a cycle, the L2 cache gives about 48 bytes, shared memory 128: what the copy engine
-  // writes and what each 64 rows are multiplied by.
-  const double multiply = rows * columns * kPieceElements / 2048;
-  const double load = (rows + fetched_columns / shape.cluster) * 128 / 48;
+  // Tensor cores do 2,048 products of 16 bits a cycle or 4,096 of 8, the L2 cache gives about 48 bytes, shared memory
+  // 128: what the copy engine writes and what each 64 rows are multiplied by.
+  const double multiply = rows * columns * kPieceBytes / 4096;
+  const double load = (rows + fetched_columns / shape.cluster) * kPieceBytes / 48;
   const double share = rows + fetched_columns + rows / 64 * (64 + columns);
   // Sums that blocks exchange cost some 2 µs with two of them, 4 with four, whatever their number.
   const double finish = static_cast<double>(shape.rows) * shape.columns * 0.3 / shape.splits +
@@ -261,6 +289,7 @@ std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step&
                                        {64, 192, false},
                                        {64, 128, false},
                                        {64, 64, false}}};
+  const std::int64_t piece = piece_of(program, *product);
   std::vector<std::pair<double, WarpgroupShape>> found;
   const auto add = [&](WarpgroupShape shape) {
     while (shape.stages > 3 && shared_bytes(*product, shape) > kMaxSharedBytes) --shape.stages;
@@ -295,7 +324,9 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
     throw Error(ErrorKind::kUnsupported, "no warpgroup kernel " + shape.to_string() + " for this step");
   }
   const Epilogue& epilogue = *product->epilogue;
-  const bool is_bfloat = program.value(product->a.value).desc.dtype == DType::kBfloat16;
+  const DType dtype = dtype_of(program, product->a.value);
+  const bool is_bfloat = half_of(program, *product) == DType::kBfloat16;
+  const bool is_y_small = is_small(dtype_of(program, product->y.value));
   const bool is_along_k = product->b.row_stride == 1;
   const std::int32_t blocks = shape.cluster * shape.splits;  // Of a cluster.
   const std::int64_t clusters = num_clusters(*product, shape, num_multiprocessors);
@@ -328,6 +359,10 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
   number("kNumClusters", clusters);
   number("kKeepsB", shape.keeps_columns ? 1 : 0);
   number("kIsBfloat", is_bfloat ? 1 : 0);
+  number("kElementBytes", bits_of(dtype) / 8);
+  number("kIsYSmall", is_y_small ? 1 : 0);
+  define("kYFactor", float_literal(1.0F / epilogue.y_scale));
+  define("Result", is_y_small ? "unsigned char" : "unsigned short");
   number("kIsBAlongK", is_along_k ? 1 : 0);
   number("kIsBConstant", program.buffer_of(product->b.value).place == Place::kConstant ? 1 : 0);
   number("kYStride", product->y.row_stride);
@@ -346,7 +381,7 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
     result.source += device_text;
   } else {
     result.source += device_numbers_text() + std::string(warpgroup_device_text()) +
-                     wgmma_text({"multiply", shape.columns, is_bfloat, false, is_along_k});
+                     wgmma_text({"multiply", shape.columns, dtype, false, is_along_k});
   }
   result.source +=
       "typedef float Number;\n"
@@ -354,16 +389,18 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
       "__device__ __forceinline__ float activate(float t) {\n" +
       fast_activation_source(epilogue.activation) + "  return t;\n}\n" + wgmma_operand_text() + warpgroup_kernel_text();
   result.entry = "warpgroup";
-  const auto rows = static_cast<std::int32_t>(tile_rows(shape));
+  const auto rows = static_cast<std::int32_t>(tile_rows(shape)), piece = static_cast<std::int32_t>(product->piece);
+  const std::int32_t element_bytes = bits_of(dtype) / 8;
   result.boxes = {{product->a.value,
                    is_bfloat,
                    product->m,
                    product->tap_channels(),
                    product->a.row_stride,
                    rows,
-                   64,
+                   piece,
                    {},
-                   product->pixels}};
+                   product->pixels,
+                   element_bytes}};
   if (is_along_k) {
     result.boxes.push_back({product->b.value,
                             is_bfloat,
@@ -371,9 +408,10 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
                             product->k,
                             product->b.column_stride,
                             shape.columns / shape.cluster,
-                            64,
+                            piece,
                             {},
-                            {}});
+                            {},
+                            element_bytes});
   } else {
     result.boxes.push_back(
         {product->b.value, is_bfloat, product->k, product->n, product->b.row_stride, 64, 64, {}, {}});

@@ -34,9 +34,9 @@ struct WarpgroupShape {
 std::optional<WarpgroupShape> parse_warpgroup_shape(const std::string& text);
 
 /// The shapes worth timing for a step on a device of so many multiprocessors, best guess first. Empty: not a step for
-/// these kernels (no SM 9.0, no float16 or bfloat16 throughout, fewer than 64 rows, extents or strides that are no
-/// multiples of 8, batches of matrices; of convolutions with a window those of groups, of fewer than 64 channels and of
-/// results whose pixels do not follow each other evenly).
+/// these kernels (no SM 9.0, no float16 or bfloat16 throughout and no factors of float8e4m3fn, fewer than 64 rows,
+/// extents or strides that are no whole 16 bytes, batches of matrices; of convolutions with a window those of groups,
+/// of fewer than 64 channels, of 8 bits and of results whose pixels do not follow each other evenly).
 std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step& step, int sm, int num_multiprocessors);
 
 /// `device_text`: in place of device_numbers_text(), warpgroup_device_text() and the instruction, for tests on the

@@ -5,15 +5,18 @@
 #include <cstdint>
 #include <string>
 
+#include "pajamas/tensor.h"
+
 namespace pajamas::cuda {
 
-/// 64 rows x `columns` float32 sums a warpgroup, 16 products each.
+/// 64 rows x `columns` float32 sums a warpgroup, of 32 bytes of factors along the sum.
 struct WgmmaInstruction {
-  std::string name;           ///< Of the function that holds it.
-  std::int64_t columns = 64;  ///< A multiple of 8, at most 256.
-  bool is_bfloat = false;     ///< Both factors are bfloat16, else float16.
+  std::string name;               ///< Of the function that holds it.
+  std::int64_t columns = 64;      ///< A multiple of 8, at most 256.
+  DType dtype = DType::kFloat16;  ///< Of both factors: float16, bfloat16 or float8e4m3fn.
   bool is_from_registers = false;
-  bool is_b_along_sum = true;  ///< The second factor's rows in shared memory run along the sum, else across it.
+  bool is_b_along_sum = true;  ///< The second factor's rows in shared memory run along the sum (those of 8 bits always
+                               ///< do), else across it.
 };
 
 /// `void name(float (&d)[columns / 2], a, u64 b, int keeps)`: d += a · b, or d = a · b where `keeps` is 0. a and b are

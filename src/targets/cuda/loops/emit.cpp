@@ -9,6 +9,7 @@
 #include <set>
 
 #include "pajamas/error.h"
+#include "tensor/float8.h"
 #include "tensor/half.h"
 
 namespace pajamas::cuda::loops {
@@ -30,6 +31,7 @@ std::string memory_type_name(DType type) {
     case DType::kUint16: return "unsigned short";
     case DType::kInt8: return "signed char";
     case DType::kUint8:
+    case DType::kFloat8E4M3Fn:
     case DType::kBool: return "unsigned char";
     case DType::kInt16: return "short";
     case DType::kInt32: return "int";
@@ -48,6 +50,7 @@ int memory_bytes(DType type) {
 std::string load_text(DType type, const std::string& element) {
   if (type == DType::kFloat16) return "lp_from_half(" + element + ")";
   if (type == DType::kBfloat16) return "lp_from_bfloat(" + element + ")";
+  if (type == DType::kFloat8E4M3Fn) return "lp_from_e4m3(" + element + ")";
   if (type == DType::kBool) return "(" + element + " != 0)";
   return element;
 }
@@ -55,12 +58,14 @@ std::string load_text(DType type, const std::string& element) {
 std::string store_text(DType type, const std::string& value) {
   if (type == DType::kFloat16) return "lp_to_half(" + value + ")";
   if (type == DType::kBfloat16) return "lp_to_bfloat(" + value + ")";
+  if (type == DType::kFloat8E4M3Fn) return "lp_to_e4m3(" + value + ")";
   return "(" + memory_type_name(type) + ")" + value;
 }
 
 std::string memory_literal(DType type, double number, std::int64_t integer) {
   if (type == DType::kFloat16) return std::to_string(float16_from_float(static_cast<float>(number)));
   if (type == DType::kBfloat16) return std::to_string(bfloat16_from_float(static_cast<float>(number)));
+  if (type == DType::kFloat8E4M3Fn) return std::to_string(float8_e4m3_from_float(static_cast<float>(number)));
   return store_text(type, literal(register_type(type), number, integer));
 }
 
@@ -459,6 +464,7 @@ std::string BodyEmitter::operation_text(const Expr& entry) const {
       case Op::kCeil: return is_float ? call("ceil") : a;
       case Op::kRound: return is_float ? call("rint") : a;
       case Op::kTrunc: return is_float ? call("trunc") : a;
+      case Op::kRoundE4m3: return "lp_from_e4m3(lp_to_e4m3(" + a + "))";
       case Op::kNot: return "!" + a;
       case Op::kBitNot: return "(" + register_type_name(entry.type) + ")~" + a;
       case Op::kIsNan: return is_float ? a + " != " + a : "false";

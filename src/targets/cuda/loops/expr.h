@@ -84,6 +84,7 @@ enum class Op : std::uint8_t {
   kCeil,
   kRound,
   kTrunc,
+  kRoundE4m3,  ///< To the nearest E4M3FN, saturating; float32 only.
   kNot,
   kBitNot,
   kIsNan,

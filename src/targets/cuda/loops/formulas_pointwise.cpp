@@ -220,7 +220,13 @@ ExprId clip(Region& region, const Node& node, std::size_t, const Index& index, E
 
 ExprId cast(Region& region, const Node& node, std::size_t output, const Index& index, ExprId guard) {
   const DType to = region.type_of(node.outputs[output]);
-  if (to == DType::kFloat8E4M3Fn || to == DType::kFloat8E5M2) region.unsupported(node, "a cast to an 8-bit float");
+  if (to == DType::kFloat8E5M2) region.unsupported(node, "a cast to float8e5m2");
+  if (to == DType::kFloat8E4M3Fn) {
+    if (node.int_attribute("saturate", 1) == 0)
+      region.unsupported(node, "a cast to float8e4m3fn that does not saturate");
+    const ExprId x = region.pool.cast(DType::kFloat32, region.operand(node, 0, index, guard));
+    return region.pool.unary(Op::kRoundE4m3, x);
+  }
   return region.pool.cast(to, region.operand(node, 0, index, guard));
 }
 
@@ -255,7 +261,21 @@ ExprId quantize(Region& region, const Node& node, std::size_t output, const Inde
   const DType to = region.type_of(node.outputs[output]);
   const DType type = DType::kFloat32;
   const ExprId x = pool.cast(type, region.operand(node, 0, index, guard));
-  const ExprId scaled = pool.binary(Op::kDiv, x, pool.cast(type, parameter(region, node, 1, index, guard)));
+  const ExprId scale = pool.cast(type, parameter(region, node, 1, index, guard));
+  // Powers of two divide exactly as they multiply.
+  int exponent = 0;
+  const bool is_power = pool.is_constant(scale) && std::frexp(pool.expr(scale).number, &exponent) == 0.5;
+  const ExprId scaled = is_power ? pool.binary(Op::kMul, x, pool.number(type, std::ldexp(1.0, 1 - exponent)))
+                                 : pool.binary(Op::kDiv, x, scale);
+  if (to == DType::kFloat8E4M3Fn) {
+    if (node.int_attribute("saturate", 1) == 0) region.unsupported(node, "a quantisation that does not saturate");
+    ExprId moved = scaled;
+    if (region.has_input(node, 2)) {
+      const ExprId zero = pool.cast(type, parameter(region, node, 2, index, guard));
+      if (!pool.is_constant(zero) || pool.expr(zero).number != 0) moved = pool.binary(Op::kAdd, scaled, zero);
+    }
+    return pool.unary(Op::kRoundE4m3, moved);
+  }
   double low = 0;
   double high = 0;
   switch (to) {

@@ -153,6 +153,28 @@ inline unsigned short lp_to_bfloat(float value) {
   const std::uint32_t bits = lp_bits(value);
   return static_cast<unsigned short>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
+inline float lp_from_e4m3(unsigned char code) {
+  if ((code & 0x7f) == 0x7f) return std::numeric_limits<float>::quiet_NaN();
+  const int exponent = code >> 3 & 15, mantissa = code & 7;
+  const float size = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                   : std::ldexp(static_cast<float>(mantissa + 8), exponent - 10);
+  return (code & 0x80) != 0 ? -size : size;
+}
+inline unsigned char lp_to_e4m3(float value) {
+  if (value != value) return 0x7f;
+  const auto sign = static_cast<unsigned char>(std::signbit(value) ? 0x80 : 0);
+  const float size = std::fabs(value);
+  if (size >= 448.0F) return static_cast<unsigned char>(sign | 0x7e);
+  int exponent = 0;
+  std::frexp(size, &exponent);
+  exponent = size == 0 || exponent < -5 ? -5 : exponent;
+  // Units of the last place, rounded half to even; a carry moves into the exponent by itself.
+  const auto units = static_cast<int>(std::nearbyint(std::ldexp(size, 4 - exponent)));
+  return static_cast<unsigned char>(sign | (units < 8 ? units : ((exponent + 5) << 3) + units));
+}
+inline unsigned short lp_to_e4m3_pair(float low, float high) {
+  return static_cast<unsigned short>(lp_to_e4m3(low) | lp_to_e4m3(high) << 8);
+}
 inline float lp_rsqrt(float value) { return 1.0F / std::sqrt(value); }
 inline float lp_f32_infinity() { return INFINITY; }
 inline float lp_f32_nan() { return std::numeric_limits<float>::quiet_NaN(); }

@@ -154,10 +154,16 @@ std::string store_lanes(Region& region, BodyEmitter& body, std::size_t output, c
     if (width == 1) {
       text += memory + "[" + address + "] = " + store_text(type, values[lane]) + ";\n";
     } else {
-      const std::string vector = "lp_vector<" + memory_type_name(type) + ", " + std::to_string(width) + ">";
+      // One instruction makes two elements of 8 bits.
+      const std::size_t each = type == DType::kFloat8E4M3Fn ? 2 : 1;
+      const std::string vector = "lp_vector<" + (each == 2 ? "unsigned short" : memory_type_name(type)) + ", " +
+                                 std::to_string(width / each) + ">";
       text += "{\n" + vector + " q;\n";
-      for (std::size_t k = 0; k < width; ++k) {
-        text += "q.v[" + std::to_string(k) + "] = " + store_text(type, values[lane + k]) + ";\n";
+      for (std::size_t k = 0; k < width; k += each) {
+        text += "q.v[" + std::to_string(k / each) + "] = " +
+                (each == 2 ? "lp_to_e4m3_pair(" + values[lane + k] + ", " + values[lane + k + 1] + ")"
+                           : store_text(type, values[lane + k])) +
+                ";\n";
       }
       text += "*(" + vector + "*)(" + memory + " + " + address + ") = q;\n}\n";
     }
@@ -168,7 +174,8 @@ std::string store_lanes(Region& region, BodyEmitter& body, std::size_t output, c
 
 bool is_fast(const KernelRequest& request) {
   return std::all_of(request.outputs.begin(), request.outputs.end(), [](const Output& output) {
-    return output.desc.dtype == DType::kFloat16 || output.desc.dtype == DType::kBfloat16;
+    return output.desc.dtype == DType::kFloat16 || output.desc.dtype == DType::kBfloat16 ||
+           output.desc.dtype == DType::kFloat8E4M3Fn;
   });
 }
 
@@ -380,7 +387,7 @@ LoopKernel make_pointwise_kernel(const KernelRequest& request, int variant) {
       };
       std::vector<Lanes> lanes;
       for (const std::size_t member : members) {
-        const ExprId value = region->at(request.outputs[member].name, deal.index, kNone);
+        const ExprId value = region->stored(request.outputs[member].name, deal.index);
         const FormId address = address_of(*region, request.outputs[member].desc, deal.index);
         kernel.flops += operations_in(*region, {value}) * static_cast<double>(total);
         Lanes own{member, {}, {}};
@@ -425,7 +432,7 @@ LoopKernel make_pointwise_kernel(const KernelRequest& request, int variant) {
     std::vector<ExprId> values;
     std::vector<FormId> addresses;
     for (const std::size_t member : members) {
-      values.push_back(region->at(request.outputs[member].name, index, kNone));
+      values.push_back(region->stored(request.outputs[member].name, index));
       addresses.push_back(address_of(*region, request.outputs[member].desc, index));
     }
     kernel.flops += operations_in(*region, values) * static_cast<double>(total);

@@ -31,6 +31,40 @@ __device__ inline unsigned short lp_to_bfloat(float f) {
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(f));
   return h;
 }
+// E4M3FN: nearest, ties to even, the largest finite value past the range.
+__device__ inline float lp_from_e4m3(unsigned char code) {
+#if __CUDA_ARCH__ >= 890
+  unsigned both;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(both) : "h"((unsigned short)code));
+  return lp_from_half((unsigned short)both);
+#else
+  const unsigned size = code & 0x7fu, sign = (code & 0x80u) << 24;
+  if (size == 0x7fu) return __uint_as_float(sign | 0x7fc00000u);
+  return __uint_as_float(__float_as_uint(__uint_as_float(size << 20) * 0x1p120f) | sign);
+#endif
+}
+__device__ inline unsigned char lp_to_e4m3(float f) {
+#if __CUDA_ARCH__ >= 890
+  unsigned short both;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(both) : "f"(0.0f), "f"(f));
+  return (unsigned char)both;
+#else
+  const unsigned bits = __float_as_uint(f), size = bits & 0x7fffffffu;
+  if (size > 0x7f800000u) return 0x7f;
+  const unsigned code = size < 0x3c800000u ? __float_as_uint(__uint_as_float(size) + 16384.0f) & 15u
+                                           : ((size + 0x7ffffu + (size >> 20 & 1u)) >> 20) - 960u;
+  return (unsigned char)((bits >> 24 & 0x80u) | (code > 0x7eu ? 0x7eu : code));
+#endif
+}
+__device__ inline unsigned short lp_to_e4m3_pair(float low, float high) {
+#if __CUDA_ARCH__ >= 890
+  unsigned short both;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(both) : "f"(high), "f"(low));
+  return both;
+#else
+  return (unsigned short)(lp_to_e4m3(low) | lp_to_e4m3(high) << 8);
+#endif
+}
 // One instruction, and a NaN stays one.
 __device__ inline float lp_min(float a, float b) {
   float f;

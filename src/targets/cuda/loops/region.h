@@ -90,6 +90,12 @@ class Region {
   const Node* producer(const std::string& name) const;
 
   ExprId at(const std::string& value, const Index& index, ExprId guard);
+  /// The same for a value that is stored next: a rounding that storing does anyway is left out.
+  ExprId stored(const std::string& value, const Index& index) {
+    const ExprId id = at(value, index, kNone);
+    const Expr& entry = pool.expr(id);
+    return entry.kind == ExprKind::kUnary && entry.op == Op::kRoundE4m3 ? entry.a : id;
+  }
 
   // What formulas ask for. Those with a node throw Error{kUnsupported} naming it.
   Shape shape_of(const std::string& value) const;

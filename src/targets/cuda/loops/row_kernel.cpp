@@ -231,7 +231,7 @@ class RowWriter {
       if (found == space_.index_of.end()) {
         throw Error(ErrorKind::kUnsupported, "an output that does not lie along the rows of its kernel", output.name);
       }
-      const ExprId value = region_.at(output.name, found->second, kNone);
+      const ExprId value = region_.stored(output.name, found->second);
       const FormId address = address_of(region_, output.desc, found->second);
       kernel.flops += operations_in(region_, {value}) * static_cast<double>(space_.num_rows);
       Part part;

@@ -10,6 +10,7 @@
 #include "graph/interpreter.h"
 #include "pajamas/error.h"
 #include "targets/cuda/output_counts.h"
+#include "tensor/float8.h"
 #include "tensor/half.h"
 
 namespace pajamas::cuda {
@@ -44,6 +45,11 @@ Tensor rounded(const Tensor& wide, DType dtype) {
   const auto from = wide.as<float>();
   if (dtype == DType::kFloat64) {
     std::copy(from.begin(), from.end(), result.mutable_as<double>().begin());
+    return result;
+  }
+  if (dtype == DType::kFloat8E4M3Fn) {
+    auto* codes = reinterpret_cast<std::uint8_t*>(result.mutable_bytes().data());
+    for (std::size_t i = 0; i < from.size(); ++i) codes[i] = float8_e4m3_from_float(from[i]);
     return result;
   }
   auto* to = reinterpret_cast<std::uint16_t*>(result.mutable_bytes().data());
@@ -182,7 +188,7 @@ class Executor {
       if (epilogue.is_residual_before_activation) t += added;
       t = activate(epilogue.activation, t);
       if (!epilogue.is_residual_before_activation) t += added;
-      values[i] = static_cast<float>(t);
+      values[i] = static_cast<float>(t / static_cast<double>(epilogue.y_scale));
     }
     write(y, rounded(sum, program_.value(y).desc.dtype));
   }

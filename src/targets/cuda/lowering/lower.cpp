@@ -78,6 +78,7 @@ class Lowering {
         roles_(find_roles(graph_, products_)),
         storage_(graph_, products_, options, roles_) {
     program_.opset = graph_.opset;
+    program_.allows_tf32 = options.allows_tf32;
   }
 
   static std::vector<Role> find_roles(const GraphContext& graph, const std::vector<Product>& products) {
@@ -484,12 +485,26 @@ class Lowering {
     });
   }
 
+  /// The second factor. Of 8-bit numbers the matrix units take only what lies along K.
+  Location weights_of(const Product& product) {
+    const DType dtype = graph_.dtype_of(product.b);
+    const bool is_along_n = graph_.node(product.anchor).int_attribute("transB", 0) == 0;
+    const auto turned = [](const Extents& extents) { return ordered_window(extents, {1, 0}); };
+    if (dtype == DType::kFloat8E4M3Fn && is_along_n) {
+      if (!product.parts.empty()) return joined_weights(product, Packing::kTransposed, turned);
+      PackRequest request = graph_.request_of(product.b);
+      request.packing = Packing::kTransposed;
+      return storage_.constant(request, turned(graph_.extents_of(product.b)), dtype);
+    }
+    return product.parts.empty() ? matrix(product.b) : joined_weights(product, Packing::kAsIs, row_major_window);
+  }
+
   void emit_mat_mul(const Product& product) {
     const Node& node = graph_.node(product.anchor);
     MatMulStep step;
     const DType dtype = graph_.dtype_of(product.output);
     Location a = matrix(product.a);
-    Location b = product.parts.empty() ? matrix(product.b) : joined_weights(product, Packing::kAsIs, row_major_window);
+    Location b = weights_of(product);
     Location y = result_of(product);
     std::optional<Location> residual;
     if (!product.residual.empty()) residual = matrix(product.residual);
@@ -522,11 +537,12 @@ class Lowering {
     a.window = broadcast(a.window);
     b.window = broadcast(b.window);
     collapse_batch(a.window, b.window, y.window, residual ? &residual->window : nullptr);
-    step.a = add_value(product.a, dtype, a);
-    step.b = add_value(product.b, dtype, b);
+    step.a = add_value(product.a, graph_.dtype_of(product.a), a);
+    step.b = add_value(product.b, graph_.dtype_of(product.b), b);
     step.scale = product.scale;
+    step.epilogue.y_scale = product.y_scale;
     step.epilogue.bias = bias_of(product);
-    if (residual) step.epilogue.residual = add_value(product.residual, dtype, *residual);
+    if (residual) step.epilogue.residual = add_value(product.residual, graph_.dtype_of(product.residual), *residual);
     step.epilogue.is_residual_before_activation = product.is_residual_before;
     step.epilogue.activation = product.activation;
     step.y = add_value(product.parts.empty() ? product.output : product.merged, dtype, y);

@@ -17,6 +17,7 @@ struct LoweringOptions {
   bool fuses = true;           ///< false: one step a node, for finding out where an error comes from.
   bool uses_slices = true;     ///< Concat and Split as windows instead of copies.
   std::int32_t max_lanes = 8;  ///< Parallel branches at most.
+  bool allows_tf32 = false;    ///< Program::allows_tf32
   /// Products, and convolutions of equal geometry, that read the same value as one (siblings.h). Needs uses_slices.
   bool merges_products = true;
   bool merges_convolutions = true;

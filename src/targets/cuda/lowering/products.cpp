@@ -2,6 +2,7 @@
 #include "targets/cuda/lowering/products.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 namespace pajamas::cuda {
@@ -45,6 +46,7 @@ class Finder {
     for (const int anchor : anchors) {
       if (taken_.count(anchor) == 0) match_product(anchor);
     }
+    own_dequantisations();
     std::sort(products_.begin(), products_.end(),
               [](const Product& a, const Product& b) { return a.nodes.back() < b.nodes.back(); });
     return std::move(products_);
@@ -140,6 +142,70 @@ class Finder {
     return true;
   }
 
+  /// A value that stands for 8-bit floats with one scale.
+  struct Dequantised {
+    std::string from;
+    float scale = 1;
+    int node = -1;
+  };
+  std::optional<Dequantised> dequantised(const std::string& name) const {
+    const int index = graph_.uses.producer(name);
+    if (index < 0 || !graph_.node(index).is("DequantizeLinear")) return {};
+    const Node& node = graph_.node(index);
+    if (graph_.dtype_of(node.inputs[0]) != DType::kFloat8E4M3Fn) return {};
+    const auto scale = graph_.scalar(node.inputs[1]);
+    if (!scale || !has_no_zero_point(node)) return {};
+    return Dequantised{node.inputs[0], *scale, index};
+  }
+  bool has_no_zero_point(const Node& node) const {
+    return node.inputs.size() < 3 || node.inputs[2].empty() || graph_.scalar(node.inputs[2]) == 0.0F;
+  }
+
+  /// A product of two dequantised factors is one of the 8-bit numbers, and their scales one factor behind it.
+  bool match_dequantised(Product& product) {
+    const auto a = dequantised(product.a);
+    const auto b = dequantised(product.b);
+    const Node& node = graph_.node(product.anchor);
+    if (!a || !b || !graph_.is_constant(b->from) || graph_.is_constant(a->from)) return false;
+    if (graph_.extents_of(b->from).size() != 2 || node.int_attribute("transA", 0) != 0) return false;
+    if (graph_.dtype_of(product.output) == DType::kFloat64) return false;
+    product.a = a->from;
+    product.b = b->from;
+    product.scale *= a->scale * b->scale;
+    absorbed_[a->node] += 1;
+    absorbed_[b->node] += 1;
+    dequantised_.emplace(product.anchor, std::pair(a->node, b->node));
+    return true;
+  }
+
+  /// Nodes that only products read, and those read through, are work of the first of them.
+  void own_dequantisations() {
+    for (Product& product : products_) {
+      const auto found = dequantised_.find(product.anchor);
+      if (found == dequantised_.end()) continue;
+      for (const int index : {found->second.first, found->second.second}) {
+        const std::string& value = graph_.node(index).outputs[0];
+        if (graph_.uses.is_graph_output(value) || graph_.uses.num_uses(value) != absorbed_[index]) continue;
+        if (!taken_.insert(index).second) continue;
+        product.nodes.push_back(index);
+      }
+      std::sort(product.nodes.begin(), product.nodes.end());
+    }
+  }
+
+  /// The result as 8-bit floats, where that is all that is wanted of it.
+  void match_quantisation(Product& product) {
+    int index = -1;
+    const Node* node = next(product, "QuantizeLinear", index);
+    if (node == nullptr || node->inputs[0] != product.output || !product.residual.empty()) return;
+    if (graph_.dtype_of(node->outputs[0]) != DType::kFloat8E4M3Fn || node->int_attribute("saturate", 1) == 0) return;
+    const auto scale = graph_.scalar(node->inputs[1]);
+    if (!scale || !has_no_zero_point(*node)) return;
+    product.y_scale = *scale;
+    take(product, index);
+    product.output = node->outputs[0];
+  }
+
   void match_product(int anchor) {
     const Node& node = graph_.node(anchor);
     Product product;
@@ -161,6 +227,7 @@ class Finder {
       }
     }
     take(product, anchor);
+    const bool is_quantised = fuses_ && !is_conv && match_dequantised(product);
     if (fuses_) {
       const std::size_t axis = is_conv ? 1 : extents.empty() ? 0 : extents.size() - 1;
       if (!is_conv && product.bias.empty()) match_scale(product);
@@ -171,6 +238,7 @@ class Finder {
         // cuBLASLt adds before its activation only, so a product's later Add is left to a loop.
         match_residual(product);
       }
+      if (is_quantised) match_quantisation(product);
     }
     std::sort(product.nodes.begin(), product.nodes.end());
     products_.push_back(std::move(product));
@@ -270,6 +338,8 @@ class Finder {
   const GraphContext& graph_;
   const bool fuses_;
   std::set<int> taken_;
+  std::map<int, int> absorbed_;                     ///< Uses of a DequantizeLinear that products read through.
+  std::map<int, std::pair<int, int>> dequantised_;  ///< Such a product's nodes, by its anchor.
   std::vector<Product> products_;
 };
 

@@ -17,7 +17,7 @@ struct Product {
   Kind kind = Kind::kConv;
   int anchor = -1;         ///< The node whose attributes count (Conv, MatMul, Gemm, Softmax, Attention).
   std::vector<int> nodes;  ///< All that it computes, ascending.
-  std::string a;           ///< Convolution: x; product: a; attention: q.
+  std::string a;           ///< Convolution: x; product: a (float8e4m3fn: as quantised); attention: q.
   std::string b;           ///< Weights; b; k.
   std::string v;           ///< Attention only.
   std::string mask;        ///< Attention only; may be empty.
@@ -28,6 +28,7 @@ struct Product {
   bool is_k_transposed = false;  ///< Attention: `b` is [..., head_dim, kv_len].
   Activation activation;
   float scale = 1;
+  float y_scale = 1;  ///< Of an output of float8e4m3fn (Epilogue::y_scale).
   /// One of several products that are computed as one (siblings.h), in the order of their columns.
   struct Part {
     std::string b;

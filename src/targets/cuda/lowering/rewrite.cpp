@@ -43,6 +43,7 @@ class Rewriter {
       if (node.is("Conv") && reduce_channels(node)) continue;
       if (node.is("Conv")) pad_channels(node);
       if (node.is("Gemm") && split_gemm(node)) continue;
+      if (node.is("DequantizeLinear") && fold_weight(node)) continue;
       result_.model.graph.nodes.push_back(std::move(node));
     }
   }
@@ -261,6 +262,47 @@ class Rewriter {
     }
     conv.inputs[0] = padded;
     conv.inputs[1] = alias;
+  }
+
+  /// Large weights are dequantised as they are packed, once. 8-bit floats with one scale stay what they are, since
+  /// products take them so; small constants are numbers of a loop anyway.
+  bool fold_weight(const Node& node) {
+    DType dtype = DType::kUndefined;
+    const std::optional<Shape> shape = shape_of_constant(node.inputs[0], dtype);
+    if (!shape || bits_of(dtype) < 8 || bytes_of(dtype, *shape) <= ConstantTable::kSmallBytes) return false;
+    if (dtype != DType::kInt8 && dtype != DType::kUint8 && dtype != DType::kFloat8E4M3Fn) return false;
+    if (node.int_attribute("block_size", 0) != 0 || is_graph_output(node.outputs[0])) return false;
+    DType scale_dtype = DType::kUndefined;
+    const std::optional<Shape> scale = shape_of_constant(node.inputs[1], scale_dtype);
+    if (!scale || scale->rank() > 1) return false;
+    const bool is_one = scale->num_elements() == 1;
+    if (dtype == DType::kFloat8E4M3Fn && is_one) return false;
+    const auto type = static_cast<DType>(node.int_attribute("output_dtype", static_cast<std::int64_t>(scale_dtype)));
+    if (type != DType::kFloat32 && type != DType::kFloat16 && type != DType::kBfloat16) return false;
+    PackRequest request;
+    request.name = node.inputs[0];
+    request.scale = node.inputs[1];
+    if (node.inputs.size() > 2 && !node.inputs[2].empty()) {
+      DType point_dtype = DType::kUndefined;
+      const std::optional<Shape> point = shape_of_constant(node.inputs[2], point_dtype);
+      if (!point || point->num_elements() != scale->num_elements()) return false;
+      request.zero_point = node.inputs[2];
+    }
+    std::int64_t axis = node.int_attribute("axis", 1);
+    if (axis < 0) axis += static_cast<std::int64_t>(shape->rank());
+    if (!is_one && (axis < 0 || axis >= static_cast<std::int64_t>(shape->rank()))) return false;
+    request.scale_axis = is_one ? 0 : static_cast<std::size_t>(axis);
+    if (!is_one && (*shape)[request.scale_axis] != scale->num_elements()) return false;
+    request.reshaped_extents = shape->extents();
+    request.dtype = type;
+    declare(node.outputs[0], type, shape->extents());
+    result_.aliases.emplace(node.outputs[0], request);
+    return true;
+  }
+
+  bool is_graph_output(const std::string& name) const {
+    const auto& outputs = source_.graph.outputs;
+    return std::any_of(outputs.begin(), outputs.end(), [&](const ValueInfo& value) { return value.name == name; });
   }
 
   void declare(const std::string& name, DType dtype, const std::vector<std::int64_t>& extents) {

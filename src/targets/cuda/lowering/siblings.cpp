@@ -105,7 +105,10 @@ class Merger {
   bool are_alike(const Product& a, const Product& b) const {
     const Node& first = anchor(a);
     const Node& second = anchor(b);
-    if (first.op_type != second.op_type || !(a.activation == b.activation) || a.scale != b.scale) return false;
+    if (first.op_type != second.op_type || !(a.activation == b.activation) || a.scale != b.scale ||
+        a.y_scale != b.y_scale) {
+      return false;
+    }
     if (graph_.dtype_of(a.b) != graph_.dtype_of(b.b) || a.is_residual_before != b.is_residual_before) return false;
     if (!a.bias.empty() && !b.bias.empty() && graph_.dtype_of(a.bias) != graph_.dtype_of(b.bias)) return false;
     if (weights_axis(a) != weights_axis(b)) return false;

@@ -117,7 +117,7 @@ std::shared_ptr<const Plan> CudaEngine::make_plan(const InputShapes& shapes) con
   parts_.device->make_current();
   try {
     const FixedModel fixed = with_input_shapes(parts_.graph, parts_.table, shapes);
-    LoweredProgram lowered = lower(fixed.model, fixed.table);
+    LoweredProgram lowered = lower(fixed.model, fixed.table, lowering_options(parts_.index));
     auto program = std::make_shared<Program>(std::move(lowered.program));
     StepKernels kernels = make_kernels(*parts_.device, *program, parts_.tactics);
     return std::make_shared<const Plan>(std::move(program), std::move(kernels),
@@ -126,6 +126,12 @@ std::shared_ptr<const Plan> CudaEngine::make_plan(const InputShapes& shapes) con
     if (parts_.where.empty()) throw;
     throw error.with_context(parts_.where);
   }
+}
+
+LoweringOptions lowering_options(const EngineIndex& index) {
+  LoweringOptions options;
+  options.allows_tf32 = index.precision == Precision::kTf32;
+  return options;
 }
 
 FixedModel with_input_shapes(const Model& graph, const ConstantTable& table, const InputShapes& shapes) {

@@ -10,6 +10,7 @@
 #include "engine/detection_pipeline.h"
 #include "engine/target.h"
 #include "targets/cuda/constant_pool.h"
+#include "targets/cuda/lowering/lower.h"
 #include "targets/cuda/runtime/device_constants.h"
 #include "targets/cuda/runtime/device_context.h"
 #include "targets/cuda/runtime/engine_index.h"
@@ -80,5 +81,8 @@ struct FixedModel {
 /// `graph` without its large initializers, `table` with theirs. Values that follow from the shapes become constants of
 /// their own under names that hold the shapes, as they differ from plan to plan.
 FixedModel with_input_shapes(const Model& graph, const ConstantTable& table, const InputShapes& shapes);
+
+/// How an engine's graph is lowered, at build and again at every load.
+LoweringOptions lowering_options(const EngineIndex& index);
 
 }  // namespace pajamas::cuda

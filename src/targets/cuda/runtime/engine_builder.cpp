@@ -170,7 +170,7 @@ BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Mod
   parts.graph = stripped(model, index.large_constants);
   parts.table = stripped(table);
   FixedModel fixed = with_input_shapes(parts.graph, table, usual);
-  LoweredProgram lowered = lower(fixed.model, fixed.table);
+  LoweredProgram lowered = lower(fixed.model, fixed.table, lowering_options(index));
   auto packed = std::make_shared<PackedConstants>();
   packed->add(lowered.constants, fixed.table);
   std::size_t largest_bytes = 0;
@@ -179,7 +179,7 @@ BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Mod
     if (*shapes == usual) continue;
     options.progress.check("lowering");
     fixed = with_input_shapes(parts.graph, table, *shapes);
-    LoweredProgram other = lower(fixed.model, fixed.table);
+    LoweredProgram other = lower(fixed.model, fixed.table, lowering_options(index));
     packed->add(other.constants, fixed.table);
     plan_memory(other.program);
     largest_bytes = std::max(largest_bytes, other.program.arena_bytes);

@@ -39,10 +39,16 @@ DeviceLimits limits_of(const DeviceInfo& info) {
   return limits;
 }
 
-bool uses_tensor_units(const Program& program, const Step& step) {
-  if (std::holds_alternative<LoopStep>(step.work) || std::holds_alternative<OperatorStep>(step.work)) return false;
+/// Floating-point operations a microsecond: matrix units do twice as many on 8 bits, and half as many in TF32.
+double peak_of(const DeviceLimits& limits, const Program& program, const Step& step) {
+  if (std::holds_alternative<LoopStep>(step.work) || std::holds_alternative<OperatorStep>(step.work)) {
+    return limits.vector_flops_per_us;
+  }
+  if (is_tf32(program, step)) return limits.tensor_flops_per_us / 2;
   const std::vector<ValueId> inputs = inputs_of(step);
-  return !inputs.empty() && bits_of(program.value(inputs.front()).desc.dtype) <= 16;
+  const int bits = inputs.empty() ? 32 : bits_of(program.value(inputs.front()).desc.dtype);
+  if (bits > 16) return limits.vector_flops_per_us;
+  return bits <= 8 ? 2 * limits.tensor_flops_per_us : limits.tensor_flops_per_us;
 }
 
 }  // namespace
@@ -66,7 +72,7 @@ nlohmann::json profile_steps(DeviceSession& session, int num_repeats) {
     const double time_us = median_replay_us(graph, stream.get(), num_repeats) / kLaunches;
     total_us += time_us;
     const StepCost cost = cost_of(program, step);
-    const double peak = uses_tensor_units(program, step) ? limits.tensor_flops_per_us : limits.vector_flops_per_us;
+    const double peak = peak_of(limits, program, step);
     const double bytes_us = cost.bytes / limits.bytes_per_us;
     const double flops_us = cost.flops / peak;
     std::string shapes;
