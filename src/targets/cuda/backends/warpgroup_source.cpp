@@ -289,7 +289,6 @@ std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step&
                                        {64, 192, false},
                                        {64, 128, false},
                                        {64, 64, false}}};
-  const std::int64_t piece = piece_of(program, *product);
   std::vector<std::pair<double, WarpgroupShape>> found;
   const auto add = [&](WarpgroupShape shape) {
     while (shape.stages > 3 && shared_bytes(*product, shape) > kMaxSharedBytes) --shape.stages;
