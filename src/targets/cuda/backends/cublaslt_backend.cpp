@@ -178,6 +178,8 @@ class Setup {
       }
       if (epilogue.bias) {
         const TensorDesc& bias = program.value(*epilogue.bias).desc;
+        // Behind factors of 8 bits a result of float32 has a bias of bfloat16.
+        if (is_small_ && result_type == DType::kFloat32) refuse("a bias of float32 behind 8-bit factors");
         if (bias.dtype != result_type || bias.extents.num_elements() != product_.n ||
             (product_.n > 1 && bias.strides.back() != 1)) {
           refuse("a bias that cuBLASLt does not take");
