@@ -17,6 +17,7 @@
 #include "io/onnx_reader.h"
 #include "pajamas/error.h"
 #include "targets/cuda/lowering/lower.h"
+#include "targets/cuda/runtime/product_times.h"
 #include "tensor/half.h"
 #include "verify/comparison.h"
 #include "verify/onnxruntime_reference.h"
@@ -161,8 +162,8 @@ std::shared_ptr<const cuda::CudaEngine> load(const std::filesystem::path& path) 
   return cuda::read_engine(cuda::DeviceContext::open(), file->bytes(), path.string());
 }
 
-/// The products of an engine's model in 8-bit floats, calibrated by what the model computes of these inputs here.
-void quantize(Model& model, const std::vector<Tensor>& inputs, const Options& options) {
+/// What the left factors of products range over, by what the model computes of these inputs here.
+Magnitudes measure(const Model& model, const std::vector<Tensor>& inputs, const Options& options) {
   const std::vector<std::string> activations = quantizable_activations(model);
   cuda::BuildEngineOptions build;
   build.is_tuned = false;
@@ -176,7 +177,23 @@ void quantize(Model& model, const std::vector<Tensor>& inputs, const Options& op
   const std::vector<Tensor> largest = run_once(session, inputs);
   Magnitudes magnitudes;
   for (std::size_t i = 0; i < activations.size(); ++i) magnitudes[activations[i]] = largest[i].as<float>()[0];
-  quantize_products(model, magnitudes);
+  return magnitudes;
+}
+
+/// Products in 8-bit floats where they are faster.
+Model quantized(const Model& model, const cuda::BuildEngineOptions& build, const Options& options,
+                cuda::TimingCache& cache, Prepared& prepared) {
+  Magnitudes magnitudes = measure(model, prepared.inputs, options);
+  Model result = model;
+  quantize_products(result, magnitudes);
+  const cuda::ProductComparison products = cuda::compare_products(cuda::DeviceContext::open(), result, build, cache);
+  prepared.products = to_json(products);
+  const std::vector<std::string> wide = products.not_worth_it();
+  if (wide.empty()) return result;
+  for (const std::string& name : wide) magnitudes.erase(name);
+  result = model;
+  quantize_products(result, magnitudes);
+  return result;
 }
 
 }  // namespace
@@ -192,7 +209,6 @@ Prepared prepare(const std::filesystem::path& source, std::int64_t batch, const 
     prepared.inputs.push_back(
         random_input(input->type->dtype, *input->type->static_shape(), input_range(model), random));
   }
-  if (options.is_fp8) quantize(model, prepared.inputs, options);
   cuda::BuildEngineOptions build;
   build.precision = options.precision;
   build.num_threads = options.num_threads;
@@ -200,6 +216,7 @@ Prepared prepare(const std::filesystem::path& source, std::int64_t batch, const 
   build.progress = options.progress;
   cuda::TimingCache cache;
   if (!options.timing_cache.empty()) cache = cuda::TimingCache::read(options.timing_cache);
+  if (options.is_fp8) model = quantized(model, build, options, cache, prepared);
   prepared.built = cuda::build_engine(cuda::DeviceContext::open(), model, build, cache);
   if (!options.timing_cache.empty()) cache.write(options.timing_cache);
   prepared.build_seconds = seconds_since(begin);

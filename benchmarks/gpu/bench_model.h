@@ -37,6 +37,7 @@ struct Prepared {
   cuda::BuiltEngine built;
   std::vector<Tensor> inputs;  ///< As the engine takes them.
   double build_seconds = 0;
+  nlohmann::json products;  ///< Where 8-bit floats pay, by time (product_times.h); null where they were not asked for.
   std::unique_ptr<cuda::DeviceSession> session;
 };
 

@@ -45,6 +45,15 @@ nlohmann::json bench_one(const std::filesystem::path& path, std::int64_t batch, 
   try {
     Prepared prepared = prepare(path, batch, options);
     report["build_seconds"] = prepared.build_seconds;
+    if (!prepared.products.is_null()) {
+      report["products"] = prepared.products;
+      std::map<std::string, int> alike;
+      for (const nlohmann::json& group : prepared.products["groups"]) {
+        ++alike[fmt::format("{:.2f} us in 8 bits, {:.2f} in 16", group["small_us"].get<double>(),
+                            group["wide_us"].get<double>())];
+      }
+      for (const auto& [text, number] : alike) std::cout << fmt::format("    {} products: {}\n", number, text);
+    }
     report["kernels_timed"] = prepared.built.num_timed;
     report["signatures_from_cache"] = prepared.built.num_from_cache;
     report["refined_us"] = prepared.built.refined_us;

@@ -119,6 +119,18 @@ Calibration calibrate(const CalibrationRequest& request) {
   return result;
 }
 
+std::size_t leave_wide(Calibration& calibration, const nlohmann::json& facts) {
+  const auto products = facts.find("products");
+  if (products == facts.end()) return 0;
+  std::size_t number = 0;
+  for (const std::string name : products->at("not_worth_it")) {
+    if (calibration.magnitudes.erase(name) == 0) continue;
+    calibration.left_wide.push_back(name);
+    ++number;
+  }
+  return number;
+}
+
 std::vector<fs::path> pictures_at(const fs::path& path) {
   std::error_code failure;
   if (!fs::is_directory(path, failure)) {
@@ -149,7 +161,7 @@ nlohmann::json to_json(const Calibration& calibration) {
     // JSON has no infinity; what is missing is not quantised.
     if (std::isfinite(largest)) magnitudes[name] = largest;
   }
-  return {{"inputs", calibration.inputs}, {"magnitudes", magnitudes}};
+  return {{"inputs", calibration.inputs}, {"magnitudes", magnitudes}, {"left_wide", calibration.left_wide}};
 }
 
 Magnitudes parse_magnitudes(const nlohmann::json& json, const std::string& where) {

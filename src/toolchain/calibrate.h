@@ -32,13 +32,17 @@ struct CalibrationRequest {
 };
 
 struct Calibration {
-  Magnitudes magnitudes;
-  std::string inputs;  ///< What it was run on, for people: "12 pictures", "4 made-up inputs".
+  Magnitudes magnitudes;               ///< Of the activations that are quantised.
+  std::vector<std::string> left_wide;  ///< Not quantised, since the target found their products faster as they are.
+  std::string inputs;                  ///< What it was run on, for people: "12 pictures", "4 made-up inputs".
 };
 
 /// Runs the model on the CPU: by ONNX Runtime, by the interpreter where there is none. Throws Error{kUsage} when
 /// pictures are given for a model that takes none, Error{kBadInput} for pictures that cannot be read.
 Calibration calibrate(const CalibrationRequest& request);
+
+/// Moves the activations that the facts of a compilation call not worth it to `left_wide`. Returns how many those are.
+std::size_t leave_wide(Calibration& calibration, const nlohmann::json& facts);
 
 /// The pictures of a folder (by name, at most kMaxCalibrationPictures), or the one file. Throws Error{kBadInput} where
 /// there are none.

@@ -82,7 +82,7 @@ TEST(Calibrate, onnxruntime_computes_what_the_interpreter_computes_of_a_quantise
 }
 
 TEST(Calibrate, the_manifest_keeps_the_magnitudes) {
-  const Calibration kept{{{"a", 1.5F}, {"b", std::numeric_limits<float>::infinity()}}, "2 pictures"};
+  const Calibration kept{{{"a", 1.5F}, {"b", std::numeric_limits<float>::infinity()}}, {"c"}, "2 pictures"};
   EXPECT_EQ(parse_magnitudes(to_json(kept), "manifest.json"), (Magnitudes{{"a", 1.5F}}));
   for (const char* wrong : {"[]", "{}", R"({"magnitudes": 3})", R"({"magnitudes": {"a": "b"}})"}) {
     try {
@@ -93,6 +93,17 @@ TEST(Calibrate, the_manifest_keeps_the_magnitudes) {
       EXPECT_EQ(error.where(), "manifest.json");
     }
   }
+}
+
+TEST(Calibrate, what_is_not_worth_it_is_left_as_it_is) {
+  Calibration calibration{{{"a", 1.5F}, {"b", 2.0F}}, {}, "2 pictures"};
+  EXPECT_EQ(leave_wide(calibration, {{"gpu", "a GPU"}}), 0U);
+  const nlohmann::json facts = {
+      {"products", {{"groups", nlohmann::json::array()}, {"not_worth_it", {"b", "unknown"}}}}};
+  EXPECT_EQ(leave_wide(calibration, facts), 1U);
+  EXPECT_EQ(calibration.magnitudes, (Magnitudes{{"a", 1.5F}}));
+  EXPECT_EQ(calibration.left_wide, (std::vector<std::string>{"b"}));
+  EXPECT_EQ(to_json(calibration)["left_wide"], nlohmann::json::array({"b"}));
 }
 
 TEST(Calibrate, pictures_of_a_folder) {

@@ -7,9 +7,11 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <tuple>
 
 #include "graph/passes/passes.h"
 #include "graph/passes/raise_opset.h"
+#include "graph/passes/weight_conversion.h"
 #include "graph/shape_inference.h"
 #include "pajamas/error.h"
 #include "tensor/float8.h"
@@ -253,6 +255,43 @@ Model with_largest_magnitudes(const Model& model, const std::vector<std::string>
     output.type = type;
     result.graph.outputs.push_back(std::move(output));
   }
+  remove_dead_code(result);
+  return result;
+}
+
+Model without_float8_pairs(const Model& model) {
+  Model result = model;
+  const Constants constants(model.graph);
+  std::map<std::string, std::string> sources;  // Codes → what they were made of.
+  for (const Node& node : model.graph.nodes) {
+    if (node.is("QuantizeLinear")) sources.emplace(node.outputs[0], node.inputs[0]);
+  }
+  std::map<std::tuple<DType, std::vector<std::int64_t>>, Tensor> made;
+  Renames renames;
+  for (const Node& node : model.graph.nodes) {
+    if (!node.is("DequantizeLinear")) continue;
+    if (const auto found = sources.find(node.inputs[0]); found != sources.end()) {
+      renames.emplace(node.outputs[0], found->second);
+      continue;
+    }
+    const Tensor* codes = constants.find(node.inputs[0]);
+    const Tensor* scale = constants.find(node.inputs[1]);
+    if (codes == nullptr || scale == nullptr || codes->dtype() != DType::kFloat8E4M3Fn) continue;
+    Tensor& weight = made[{scale->dtype(), codes->shape().extents()}];
+    if (weight.num_elements() != codes->num_elements()) {
+      Tensor wide = to_float32(codes->view());
+      const float factor = to_float32(scale->view()).as<float>()[0];
+      for (float& value : wide.mutable_as<float>()) value *= factor;
+      WeightConversion losses;
+      weight = scale->dtype() == DType::kFloat32 ? wide : convert_weight(wide, scale->dtype(), losses);
+    }
+    result.graph.set_initializer(node.outputs[0], weight);
+  }
+  std::erase_if(result.graph.nodes, [&](const Node& node) {
+    return node.is("DequantizeLinear") &&
+           (renames.count(node.outputs[0]) != 0 || result.graph.find_initializer(node.outputs[0]) != nullptr);
+  });
+  rename_uses(result.graph, renames);
   remove_dead_code(result);
   return result;
 }

@@ -31,6 +31,11 @@ std::vector<std::string> quantizable_activations(const Model& model, const Produ
 /// The model with one float32 scalar a value for outputs, max |value|, and none of its own outputs.
 Model with_largest_magnitudes(const Model& model, const std::vector<std::string>& values);
 
+/// A quantised model as it was before, for measuring: what stands for an activation in 8-bit floats is the activation,
+/// and weights are 16 or 32 bits again, of their extents and type but one for all of equal extents. Its numbers are
+/// worth nothing. Nodes keep their names.
+Model without_float8_pairs(const Model& model);
+
 /// Quantises in place the products whose activations are in `magnitudes` with a finite number above 0; others stay, and
 /// the report says how many. Raises the opset to 19. Throws Error{kUnsupported} for opsets below 13.
 PassReport quantize_products(Model& model, const Magnitudes& magnitudes, const ProductQuantization& options = {});

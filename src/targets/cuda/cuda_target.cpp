@@ -2,6 +2,7 @@
 // will run on, because its kernels are chosen by time. docs/targets-cuda.md says how; this file only joins the parts.
 #include <filesystem>
 #include <mutex>
+#include <optional>
 
 #include "base/log.h"
 #include "engine/target.h"
@@ -9,6 +10,7 @@
 #include "targets/cuda/runtime/engine_builder.h"
 #include "targets/cuda/runtime/nvjpeg_library.h"
 #include "targets/cuda/runtime/nvrtc.h"
+#include "targets/cuda/runtime/product_times.h"
 
 namespace pajamas {
 
@@ -87,7 +89,12 @@ class CudaTarget final : public Target {
     TimingCache cache = given;
     cache.merge(process_cache());
     const auto start = std::chrono::steady_clock::now();
-    const BuiltEngine built = build_engine(device, request.model, options, cache);
+    BuiltEngine built = build_engine(device, request.model, options, cache);
+    std::optional<ProductComparison> products;
+    if (plan.weights == WeightFormat::kFp8) {
+      products = compare_products(device, request.model, options, cache);
+      built.timing.merge(products->timing);
+    }
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     process_cache().merge(cache);
     if (!request.timing_cache.empty()) {
@@ -121,6 +128,7 @@ class CudaTarget final : public Target {
                   {"one_stream_us", built.one_stream_us},
                   {"lanes_us", built.lanes_us},
                   {"build_seconds", elapsed.count()}};
+    if (products) part.facts["products"] = to_json(*products);
     return part;
   }
 

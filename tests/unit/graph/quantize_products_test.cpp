@@ -166,6 +166,23 @@ TEST(QuantizeProducts, leaves_what_is_not_worth_it_or_not_known) {
   EXPECT_EQ(count(untouched, "DequantizeLinear"), 0);
 }
 
+TEST(QuantizeProducts, without_its_pairs_a_model_has_the_types_it_had) {
+  const Model model = two_branches();
+  const Tensor x = random_tensor({kRows, kHidden}, 5);
+  Model quantised = model;
+  quantize_products(quantised, magnitudes_of(model, x));
+  const Model wide = without_float8_pairs(quantised);
+  EXPECT_EQ(count(wide, "QuantizeLinear"), 0);
+  EXPECT_EQ(count(wide, "DequantizeLinear"), 0);
+  ASSERT_EQ(wide.graph.nodes.size(), model.graph.nodes.size());
+  for (std::size_t i = 0; i < model.graph.nodes.size(); ++i) {
+    EXPECT_EQ(wide.graph.nodes[i].op_type, model.graph.nodes[i].op_type);
+    EXPECT_EQ(wide.graph.nodes[i].outputs, model.graph.nodes[i].outputs);
+    EXPECT_EQ(wide.graph.nodes[i].inputs[0], model.graph.nodes[i].inputs[0]);
+  }
+  EXPECT_NO_THROW(run_graph(wide, {{"x", x}}));
+}
+
 TEST(RaiseOpset, reductions_splits_and_regions_keep_their_meaning) {
   GraphBuilder graph("old", 13);
   const GraphValue x = graph.input("x", DType::kFloat32, known({4, 6}));

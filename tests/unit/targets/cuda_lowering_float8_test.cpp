@@ -1,8 +1,11 @@
 // Lowering of products in 8-bit floats: pairs of QuantizeLinear and DequantizeLinear go into products and the steps
 // around them, the numbers stay those of the graph, and what does not fit is computed as it is written.
+#include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "graph/passes/quantize_products.h"
+#include "targets/cuda/product_groups.h"
 #include "unit/targets/cuda_lowering_support.h"
 
 namespace pajamas::cuda {
@@ -106,6 +109,42 @@ TEST(CudaFloat8, an_encoder_layer_has_products_of_8_bits_and_no_passes_between) 
       EXPECT_EQ(count_kinds(program)["loop"], 3);
     }
   }
+}
+
+/// Norm, Q, K and V; what attention gives and the product of it; norm, fc1 and fc2: three decisions of a layer.
+TEST(CudaFloat8, products_that_share_steps_are_compared_together) {
+  const Model model = with_node_names(quantised(encoder_layer(DType::kFloat16)));
+  const Model wide_model = without_float8_pairs(model);
+  const Program small = lower(model, table_of(model)).program;
+  const Program wide = lower(wide_model, table_of(wide_model)).program;
+  const std::vector<ProductGroup> groups = product_groups(model, small, wide);
+  ASSERT_EQ(groups.size(), 3U);
+  std::vector<std::size_t> num_activations, num_products, num_wide_products;
+  std::set<std::size_t> seen;
+  const auto count_products = [](const Program& program, const std::vector<std::size_t>& steps) {
+    return static_cast<std::size_t>(std::count_if(steps.begin(), steps.end(), [&](std::size_t step) {
+      return std::holds_alternative<MatMulStep>(program.steps[step].work);
+    }));
+  };
+  for (const ProductGroup& group : groups) {
+    num_activations.push_back(group.activations.size());
+    num_products.push_back(count_products(small, group.small_steps));
+    num_wide_products.push_back(count_products(wide, group.wide_steps));
+    for (const std::size_t step : group.small_steps) EXPECT_TRUE(seen.insert(step).second) << "in two groups: " << step;
+    for (const std::string& name : group.activations) {
+      EXPECT_TRUE(std::any_of(model.graph.nodes.begin(), model.graph.nodes.end(), [&](const Node& node) {
+        return node.is("QuantizeLinear") && node.inputs[0] == name;
+      })) << name;
+    }
+  }
+  EXPECT_EQ(num_activations, (std::vector<std::size_t>{1, 1, 2}));
+  EXPECT_EQ(num_products, (std::vector<std::size_t>{1, 1, 2}));
+  EXPECT_EQ(num_wide_products, num_products);
+  EXPECT_EQ(groups[0].small_steps.size(), 2U);
+  EXPECT_EQ(groups[1].small_steps.size(), groups[1].wide_steps.size() + 1)
+      << "attention's result is quantised by itself";
+  EXPECT_EQ(groups[2].small_steps.size(), 3U);
+  for (const Step& step : wide.steps) EXPECT_NE(factor_type(wide, step), DType::kFloat8E4M3Fn);
 }
 
 TEST(CudaFloat8, quantising_and_back_rounds_inside_a_loop) {

@@ -234,6 +234,15 @@ BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Mod
   return built;
 }
 
+UsualProgram usual_program(const Model& model, const BuildEngineOptions& options) {
+  EngineIndex index;
+  index.precision = options.precision;
+  const InputShapes usual = shapes_of(full_profiles(model, options.profiles), &ShapeProfile::opt);
+  FixedModel fixed = with_input_shapes(stripped(model, index.large_constants), table_of(model.graph), usual);
+  LoweredProgram lowered = lower(fixed.model, fixed.table, lowering_options(index));
+  return {std::move(lowered), std::move(fixed.table)};
+}
+
 void write_engine(const BuiltEngine& built, const std::filesystem::path& path) {
   const CudaEngine& engine = *built.engine;
   EngineIndex index = engine.index();

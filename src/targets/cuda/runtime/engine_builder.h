@@ -48,6 +48,14 @@ Support supports_profiles(const Model& model, const std::vector<ShapeProfile>& p
 BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Model& model,
                          const BuildEngineOptions& options, TimingCache& cache);
 
+/// A model's program at the profile's usual shapes, with the constants that its kConstant buffers are packed from.
+/// Throws as build_engine; needs no device.
+struct UsualProgram {
+  LoweredProgram lowered;
+  ConstantTable table;
+};
+UsualProgram usual_program(const Model& model, const BuildEngineOptions& options);
+
 /// Writes the engine file. Throws Error{kBadInput} when it cannot be written.
 void write_engine(const BuiltEngine& built, const std::filesystem::path& path);
 
