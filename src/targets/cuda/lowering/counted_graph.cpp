@@ -220,10 +220,10 @@ std::string CountedGraph::padded(const std::string& value, const std::vector<std
   return emit("Pad", value, {value, integers(pads)});
 }
 
-std::string CountedGraph::first(const std::string& value, std::size_t axis, std::int64_t count) {
+std::string CountedGraph::part(const std::string& value, std::size_t axis, std::int64_t start, std::int64_t end) {
   const std::vector<std::int64_t> axes{static_cast<std::int64_t>(axis)};
-  const std::vector<std::int64_t> starts{0};
-  const std::vector<std::int64_t> ends{count};
+  const std::vector<std::int64_t> starts{start};
+  const std::vector<std::int64_t> ends{end};
   if (opset_ < 10) return emit("Slice", value, {value}, {{"starts", starts}, {"ends", ends}, {"axes", axes}});
   return emit("Slice", value, {value, integers(starts), integers(ends), integers(axes)});
 }

@@ -65,8 +65,8 @@ class CountedGraph {
   /// Zeros behind the elements, up to these extents.
   std::string padded(const std::string& value, const std::vector<std::int64_t>& from,
                      const std::vector<std::int64_t>& to);
-  /// The first `count` along an axis.
-  std::string first(const std::string& value, std::size_t axis, std::int64_t count);
+  /// Elements from `start` to before `end` along an axis.
+  std::string part(const std::string& value, std::size_t axis, std::int64_t start, std::int64_t end);
   void declare(const std::string& name, DType dtype, const std::vector<std::int64_t>& extents);
 
   std::int64_t opset() const { return opset_; }

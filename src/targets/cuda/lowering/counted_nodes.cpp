@@ -363,7 +363,7 @@ class NodeWriter {
     node_.inputs[1] = indices;
     node_.outputs[0] = graph_.name_like(output + "/scattered");
     push();
-    push_as(graph_.first(node_.outputs[0], along, extents[along]), output);
+    push_as(graph_.part(node_.outputs[0], along, 0, extents[along]), output);
   }
 
   /// Whether rows of the value are real: of a mask for all of its counted axes.

@@ -9,6 +9,7 @@
 
 #include "targets/cuda/lowering/counted_graph.h"
 #include "targets/cuda/lowering/graph_context.h"
+#include "targets/cuda/lowering/recurrent.h"
 #include "tensor/half.h"
 
 namespace pajamas::cuda {
@@ -16,7 +17,9 @@ namespace {
 
 using Ints = std::vector<std::int64_t>;
 
-bool is_short(const Node& node) { return node.is("Attention") || node.is("Einsum") || node.is("GroupNormalization"); }
+bool is_short(const Node& node) {
+  return node.is("Attention") || node.is("Einsum") || node.is("GroupNormalization") || is_recurrent(node);
+}
 
 Tensor narrowed(const Tensor& wide, DType dtype) {
   if (dtype == DType::kFloat32) return wide;
@@ -39,6 +42,10 @@ class Expander {
 
   /// False where the node stays.
   bool expand(const Node& node) {
+    if (is_recurrent(node)) {
+      expand_recurrent(graph_, node);
+      return true;
+    }
     for (const std::string& name : node.inputs) {
       if (name.empty()) continue;
       const ValueFact* fact = graph_.facts().find(name);
