@@ -50,15 +50,41 @@ OperatorClass class_of(const Model& model) {
              : OperatorClass::kNetwork;
 }
 
+/// Weights as trained networks have them: each column's sum of products keeps the size of its terms. The tiny models
+/// carry what their libraries start training from (deviation 0.02 whatever the width), which takes RT-DETR's
+/// activations down to 1e-7, where float16 has two digits, and leaves the scores of detectors all alike.
+Model well_scaled(Model model) {
+  std::map<std::string, std::int64_t> num_terms;
+  for (const Node& node : model.graph.nodes) {
+    const bool is_conv = node.is("Conv");
+    if (!is_conv && !node.is("Gemm") && !node.is("MatMul")) continue;
+    const Initializer* weights = model.graph.find_initializer(node.inputs[1]);
+    if (weights == nullptr || weights->tensor.dtype() != DType::kFloat32 || weights->tensor.shape().rank() < 2)
+      continue;
+    const Shape& shape = weights->tensor.shape();
+    const bool is_row = is_conv || node.int_attribute("transB", 0) != 0;
+    num_terms[weights->name] = is_row ? shape.num_elements() / shape[0] : shape[shape.rank() - 2];
+  }
+  for (const auto& [name, count] : num_terms) {
+    Tensor scaled = Tensor::copy_of(model.graph.find_initializer(name)->tensor.view());
+    double squares = 0;
+    for (const float value : scaled.as<float>()) squares += double{value} * double{value};
+    const double deviation = std::sqrt(squares / static_cast<double>(scaled.num_elements()));
+    const auto factor = static_cast<float>(std::sqrt(2.0 / static_cast<double>(count)) / deviation);
+    for (float& value : scaled.mutable_as<float>()) value *= factor;
+    model.graph.set_initializer(name, std::move(scaled));
+  }
+  return model;
+}
+
+/// Outputs by name of a lowered model.
+using NamedRunner = std::function<std::map<std::string, Tensor>(const Model& lowered, const NamedTensors& inputs)>;
+
 /// Outputs of a model that picks rows by TopK. Below float32 near-ties fall either way, so the reference is given the
 /// GPU's picks, which must be near-ties, and then every row must be alike (verify/selection.h).
-void expect_near_with_picks(const Model& model, const Model& lowered, const std::vector<Tensor>& inputs,
-                            Precision precision, GivenSelections& given) {
-  NamedTensors named;
-  const auto infos = model.graph.required_inputs();
-  for (std::size_t i = 0; i < infos.size(); ++i) named.emplace_back(infos[i]->name, inputs[i]);
-  const BuiltEngine built = test::build_on_gpu(with_more_outputs(lowered, given.picks()), precision);
-  const auto actual = engine_runner(*built.engine).run(named);
+void expect_near_with_picks(const Model& model, const Model& lowered, const NamedTensors& named, Precision precision,
+                            GivenSelections& given, const NamedRunner& run) {
+  const auto actual = run(with_more_outputs(lowered, given.picks()), named);
   const Tolerance bounds = tolerance(precision, class_of(model));
   const auto result = given.run(named, actual, interpreter_runner(model, {}).run(named), bounds);
   ASSERT_FALSE(result.finding.fault) << *result.finding.fault;
@@ -70,31 +96,124 @@ void expect_near_with_picks(const Model& model, const Model& lowered, const std:
   }
 }
 
+NamedTensors named(const Model& model, const std::vector<Tensor>& inputs) {
+  NamedTensors all;
+  const auto infos = model.graph.required_inputs();
+  for (std::size_t i = 0; i < infos.size(); ++i) all.emplace_back(infos[i]->name, inputs[i]);
+  return all;
+}
+
+std::vector<std::pair<std::string, Shape>> shapes_of(const NamedTensors& inputs) {
+  std::vector<std::pair<std::string, Shape>> shapes;
+  for (const auto& [name, tensor] : inputs) shapes.emplace_back(name, tensor.shape());
+  return shapes;
+}
+
+/// In the arena and strides of the GPU, steps by the interpreter, results rounded after every operator.
+std::map<std::string, Tensor> run_named_on_host(const Model& lowered, const NamedTensors& inputs,
+                                                const LoweringOptions& options = {}) {
+  ConstantTable constants;
+  for (const Initializer& initializer : lowered.graph.initializers) {
+    constants.add(initializer.name, {initializer.tensor.dtype(), initializer.tensor.shape(), initializer.tensor});
+  }
+  std::vector<Tensor> given;
+  for (const ValueInfo* input : lowered.graph.required_inputs()) {
+    const auto found =
+        std::find_if(inputs.begin(), inputs.end(), [&](const auto& i) { return i.first == input->name; });
+    given.push_back(converted(found->second, input->type->dtype));
+  }
+  std::map<std::string, Tensor> outputs;
+  std::vector<Tensor> results = run_on_host(lower(lowered, constants, options), constants, given);
+  for (std::size_t i = 0; i < results.size(); ++i) outputs[lowered.graph.outputs[i].name] = std::move(results[i]);
+  return outputs;
+}
+
+std::vector<Tensor> in_order(const Model& model, const std::map<std::string, Tensor>& outputs) {
+  std::vector<Tensor> all;
+  for (const ValueInfo& output : model.graph.outputs) all.push_back(outputs.at(output.name));
+  return all;
+}
+
+bool is_near(const Model& model, const std::vector<Tensor>& wanted, const std::map<std::string, Tensor>& found,
+             Precision precision) {
+  const Tolerance bounds = tolerance(precision, class_of(model));
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    const std::string& name = model.graph.outputs[i].name;
+    if (past_tolerance(compare(name, wanted[i], found.at(name)), bounds)) return false;
+  }
+  return true;
+}
+
+/// Pictures on which no decision of a detector (a score above the threshold, an overlap, an order) hangs on a rounding:
+/// the host in this precision, fused and not, finds the boxes that float32 finds. On others every implementation below
+/// float32 finds some of its own, and nothing could be said of single boxes.
+std::vector<InputCase> decided_pictures(const Model& model, Precision precision, std::size_t count) {
+  constexpr std::uint64_t kMaxSeeds = 24;
+  const Model inlined = test::lowered_for_gpu(model, Precision::kFp32);
+  std::vector<InputCase> found;
+  for (std::uint64_t seed = 1; seed <= kMaxSeeds && found.size() < count; ++seed) {
+    InputCase picture = seeded_cases(model.graph, inlined.graph, {}, seed).front().front()();
+    const NamedTensors inputs = named(model, picture.inputs);
+    const Model lowered = test::lowered_for_gpu(model, precision, shapes_of(inputs));
+    const auto wanted = test::run_by_interpreter(model, picture.inputs);
+    if (!is_near(model, wanted, run_named_on_host(lowered, inputs), precision)) continue;
+    if (!is_near(model, wanted, run_named_on_host(lowered, inputs, {.fuses = false}), precision)) continue;
+    picture.name += ", seed " + std::to_string(seed);
+    found.push_back(std::move(picture));
+  }
+  return found;
+}
+
+bool suppresses(const Graph& graph) {
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(),
+                     [](const Node& node) { return node.is("NonZero") || node.is("NonMaxSuppression"); });
+}
+
 class CudaFamilyTest : public testing::TestWithParam<std::tuple<std::string, Precision>> {};
 
-TEST_P(CudaFamilyTest, computes_what_the_interpreter_computes) {
-  PAJAMAS_NEED_GPU();
-  const auto& [name, precision] = GetParam();
-  const Model model = read_onnx(test_data() / "families" / (name + ".onnx"));
-  Model inlined = test::lowered_for_gpu(model, Precision::kFp32);
-  for (const auto& alternatives : seeded_cases(model.graph, inlined.graph, {}, 1)) {
-    const InputCase inputs = alternatives.front()();
-    std::vector<std::pair<std::string, Shape>> shapes;
-    const auto infos = model.graph.required_inputs();
-    for (std::size_t i = 0; i < infos.size(); ++i) shapes.emplace_back(infos[i]->name, inputs.inputs[i].shape());
-    const Model lowered = test::lowered_for_gpu(model, precision, shapes);
+void expect_family(const std::string& name, Precision precision, const NamedRunner& run) {
+  const Model published = read_onnx(test_data() / "families" / (name + ".onnx"));
+  const Model model = selected_values(published.graph).empty() ? published : well_scaled(published);
+  std::vector<InputCase> cases;
+  if (precision != Precision::kFp32 && suppresses(model.graph)) {
+    constexpr std::size_t kPictures = 3;
+    cases = decided_pictures(model, precision, kPictures);
+    ASSERT_EQ(cases.size(), kPictures) << "float16 decides otherwise than float32 on nearly all pictures";
+  } else {
+    const Model inlined = test::lowered_for_gpu(model, Precision::kFp32);
+    for (const auto& alternatives : seeded_cases(model.graph, inlined.graph, {}, 1)) {
+      cases.push_back(alternatives.front()());
+    }
+  }
+  for (const InputCase& one : cases) {
+    const NamedTensors inputs = named(model, one.inputs);
+    const Model lowered = test::lowered_for_gpu(model, precision, shapes_of(inputs));
     const Support support = supports_graph(lowered);
     ASSERT_TRUE(support) << support.reason;
     GivenSelections given(
         model, lowered.graph, [&](const auto& extra) { return interpreter_runner(model, extra); }, interpreter_runner);
     if (precision != Precision::kFp32 && given.is_applicable()) {
-      expect_near_with_picks(model, lowered, inputs.inputs, precision, given);
+      expect_near_with_picks(model, lowered, inputs, precision, given, run);
       continue;
     }
-    const BuiltEngine built = test::build_on_gpu(lowered, precision);
-    test::expect_near(test::run_on_gpu(*built.engine, inputs.inputs), test::run_by_interpreter(model, inputs.inputs),
-                      precision, name + ", " + inputs.name, class_of(model));
+    test::expect_near(in_order(model, run(lowered, inputs)), test::run_by_interpreter(model, one.inputs), precision,
+                      name + ", " + one.name, class_of(model));
   }
+}
+
+TEST_P(CudaFamilyTest, computes_what_the_interpreter_computes) {
+  PAJAMAS_NEED_GPU();
+  const auto& [name, precision] = GetParam();
+  expect_family(name, precision, [precision = precision](const Model& lowered, const NamedTensors& inputs) {
+    const BuiltEngine built = test::build_on_gpu(lowered, precision);
+    return engine_runner(*built.engine).run(inputs);
+  });
+}
+
+TEST_P(CudaFamilyTest, lowers_to_what_the_interpreter_computes) {
+  const auto& [name, precision] = GetParam();
+  expect_family(name, precision,
+                [](const Model& lowered, const NamedTensors& inputs) { return run_named_on_host(lowered, inputs); });
 }
 
 INSTANTIATE_TEST_SUITE_P(
