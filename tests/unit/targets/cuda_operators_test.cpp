@@ -327,6 +327,27 @@ TEST(CudaOperators, non_max_suppression) {
       }
     }
   }
+  // Too many boxes for masks of all pairs; boxes and scores without a number.
+  Tensor boxes = floats(DType::kFloat32, {1, 23300, 4}, 15);
+  Tensor scores = floats(DType::kFloat32, {1, 1, 23300}, 16, 4000);
+  for (const std::size_t i : {7U, 11U, 20000U}) {
+    boxes.mutable_as<float>()[4 * i + 1] = std::nanf("");
+    scores.mutable_as<float>()[i] = 1000;
+    scores.mutable_as<float>()[i + 1] = std::nanf("");
+  }
+  float threshold = 0;
+  {
+    std::vector<float> ordered(scores.as<float>().begin(), scores.as<float>().end());
+    std::erase_if(ordered, [](float score) { return std::isnan(score); });
+    std::nth_element(ordered.begin(), ordered.begin() + 600, ordered.end(), std::greater<>());
+    threshold = ordered[600];
+  }
+  for (const std::int64_t most : {90, 100000}) {
+    cases.push_back({"many boxes, most " + std::to_string(most),
+                     node_of("NonMaxSuppression"),
+                     {boxes, scores, integers({1}, {most}), Tensor::of<float>({1}, std::vector<float>{0.4F}),
+                      Tensor::of<float>({1}, std::vector<float>{threshold})}});
+  }
   cases.push_back(
       {"defaults",
        node_of("NonMaxSuppression"),

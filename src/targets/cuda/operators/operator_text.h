@@ -63,6 +63,10 @@ Split split_at(const Shape& shape, std::size_t axis);
 /// An attribute's axis, negative ones counted from the end. Throws as SourceWriter::unsupported.
 std::size_t axis_of(const SourceWriter& writer, std::int64_t axis, std::size_t rank);
 
+/// Text of `op_scan<threads>(own, total)`: every thread of a block calls it; gives the sum over the threads before it,
+/// and over all of them in `total`.
+const char* block_scan();
+
 // One file each.
 void write_top_k(SourceWriter& writer);
 void write_scatter_elements(SourceWriter& writer);

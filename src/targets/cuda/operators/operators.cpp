@@ -34,6 +34,25 @@ const Entry* find(const Node& node) {
 
 constexpr std::int64_t kWorkspaceAlignment = 16;
 
+constexpr const char* kScan = R"cuda(
+template <int threads> __device__ inline int op_scan(int own, int& total) {
+  __shared__ int sums[2][threads];
+  int from = 0;
+  __syncthreads();
+  sums[0][threadIdx.x] = own;
+  __syncthreads();
+  for (int step = 1; step < threads; step *= 2) {
+    int sum = sums[from][threadIdx.x];
+    if ((int)threadIdx.x >= step) sum += sums[from][threadIdx.x - step];
+    sums[1 - from][threadIdx.x] = sum;
+    from = 1 - from;
+    __syncthreads();
+  }
+  total = sums[from][threads - 1];
+  return sums[from][threadIdx.x] - own;
+}
+)cuda";
+
 }  // namespace
 
 SourceWriter::SourceWriter(const Program& program, const OperatorStep& step)
@@ -118,6 +137,8 @@ OperatorSource SourceWriter::finish() {
   result_.source = loops::prelude() + text_;
   return std::move(result_);
 }
+
+const char* block_scan() { return kScan; }
 
 Split split_at(const Shape& shape, std::size_t axis) {
   Split split;
