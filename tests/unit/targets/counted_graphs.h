@@ -210,6 +210,15 @@ inline void add_updates_of_rows(CountedCases& cases) {
     return r.graph.node("ScatterND", {r.x, chosen, r.graph.node("Neg", {r.rows()})},
                         {{"reduction", std::string("add")}});
   });
+  add("means of regions, as many samples as they are large", [](Rig& r) {
+    const GraphValue features = r.graph.constant(random_tensor(DType::kFloat32, Shape{1, 2, 5, 7}, 8));
+    const GraphValue rows = r.rows();
+    const GraphValue count = r.graph.node("Unsqueeze", {r.num_rows(rows), r.graph.integers({0})});
+    const GraphValue pictures =
+        r.graph.node("ConstantOfShape", {count}, {{"value", Tensor::of<std::int64_t>({1}, {0})}});
+    return r.graph.node("RoiAlign", {features, rows, pictures},
+                        {{"output_height", std::int64_t{2}}, {"output_width", std::int64_t{3}}});
+  });
 }
 
 inline void add_suppression_and_a_choice(CountedCases& cases) {

@@ -60,6 +60,21 @@ Tensor neutral_number(DType dtype, Neutral neutral) {
   }
 }
 
+Tensor narrowed(const Tensor& wide, DType dtype) {
+  if (dtype == DType::kFloat32) return wide;
+  Tensor narrow(dtype, wide.shape());
+  const auto from = wide.as<float>();
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    if (dtype == DType::kFloat64) {
+      narrow.mutable_as<double>()[i] = static_cast<double>(from[i]);
+      continue;
+    }
+    const std::uint16_t bits = dtype == DType::kFloat16 ? float16_from_float(from[i]) : bfloat16_from_float(from[i]);
+    std::memcpy(narrow.mutable_bytes().data() + i * sizeof bits, &bits, sizeof bits);
+  }
+  return narrow;
+}
+
 std::optional<std::int64_t> value_at(const Extent& extent, const std::map<std::string, std::int64_t>& bounds) {
   std::int64_t sum = extent.added();
   for (const auto& [factors, coefficient] : extent.terms()) {

@@ -26,6 +26,9 @@ enum class Neutral { kZero, kOne, kLowest, kHighest };
 /// A scalar of the type. Throws Error{kInternal} for a type without numbers.
 Tensor neutral_number(DType dtype, Neutral neutral);
 
+/// A float32 tensor in another floating-point type.
+Tensor narrowed(const Tensor& wide, DType dtype);
+
 class CountedGraph {
  public:
   CountedGraph(Model slim, std::shared_ptr<const GraphFacts> facts, std::map<std::string, std::int64_t> bounds);

@@ -595,6 +595,13 @@ class NodeWriter {
   void roi_align() {
     if (!counted(0).empty()) refuse("features of an extent that the data decide");
     if (!counted(2).empty()) node_.inputs[2] = safe_indices(2, extents(in(0))[0]);
+    // Regions past the count lie outside of every picture, where a sample is 0 and reads nothing.
+    for (const CountedAxis& own : counted(1)) {
+      if (own.axis != 0 || fact(1).rank() != 2) refuse("regions of an extent that the data decide");
+      constexpr float kFarOutside = -30000;  // Also in float16.
+      const std::string outside = graph_.constant(narrowed(Tensor::scalar(kFarOutside), fact(1).dtype));
+      node_.inputs[1] = graph_.emit("Where", in(1), {graph_.mask(own, 2), in(1), outside});
+    }
     push();
   }
 

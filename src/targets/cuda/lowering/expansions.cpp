@@ -3,14 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <set>
 
 #include "targets/cuda/lowering/counted_graph.h"
 #include "targets/cuda/lowering/graph_context.h"
 #include "targets/cuda/lowering/recurrent.h"
-#include "tensor/half.h"
 
 namespace pajamas::cuda {
 namespace {
@@ -19,21 +17,6 @@ using Ints = std::vector<std::int64_t>;
 
 bool is_short(const Node& node) {
   return node.is("Attention") || node.is("Einsum") || node.is("GroupNormalization") || is_recurrent(node);
-}
-
-Tensor narrowed(const Tensor& wide, DType dtype) {
-  if (dtype == DType::kFloat32) return wide;
-  Tensor narrow(dtype, wide.shape());
-  const auto from = wide.as<float>();
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    if (dtype == DType::kFloat64) {
-      narrow.mutable_as<double>()[i] = static_cast<double>(from[i]);
-      continue;
-    }
-    const std::uint16_t bits = dtype == DType::kFloat16 ? float16_from_float(from[i]) : bfloat16_from_float(from[i]);
-    std::memcpy(narrow.mutable_bytes().data() + i * sizeof bits, &bits, sizeof bits);
-  }
-  return narrow;
 }
 
 class Expander {
