@@ -18,6 +18,7 @@
 #include "targets/cuda/lowering/expansions.h"
 #include "targets/cuda/lowering/host_executor.h"
 #include "targets/cuda/lowering/lower.h"
+#include "targets/cuda/runtime/engine_builder.h"
 #include "targets/registry.h"
 #include "toolchain/import.h"
 #include "toolchain/target_form.h"
@@ -160,6 +161,29 @@ TEST_P(CudaSpeech, parts_lower_to_what_the_interpreter_computes) {
     const ConstantTable constants = table_of(lowered);
     return run_on_host(lower(lowered, constants), constants, inputs);
   });
+}
+
+/// As a build does it: the passes see open extents, and shapes are fixed for each plan.
+TEST_P(CudaSpeech, parts_lower_at_both_ends_of_their_profiles) {
+  const auto& [name, precision] = GetParam();
+  const fs::path path = path_of(name);
+  if (!fs::exists(path)) GTEST_SKIP() << "there is no model at " << path;
+  const ImportedModel imported = import_model(path, {});
+  const Target& target = find_target("cuda");
+  for (const ImportedPart& part : imported.parts) {
+    SCOPED_TRACE(part.name);
+    const Model form = target_form(target, part.model, imported);
+    const Model lowered = test::lowered_for_gpu(form, part.is_float32 ? Precision::kFp32 : precision);
+    std::vector<ShapeProfile> profiles = target_profiles(target, form, part, imported, {});
+    for (Shape ShapeProfile::*end : {&ShapeProfile::min, &ShapeProfile::opt, &ShapeProfile::max}) {
+      std::vector<ShapeProfile> fixed;
+      for (const ShapeProfile& profile : profiles) {
+        fixed.push_back({profile.input, profile.*end, profile.*end, profile.*end});
+      }
+      const Support support = supports_profiles(lowered, fixed);
+      EXPECT_TRUE(support) << support.reason;
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, CudaSpeech,
