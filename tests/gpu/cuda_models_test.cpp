@@ -110,8 +110,7 @@ std::vector<std::pair<std::string, Shape>> shapes_of(const NamedTensors& inputs)
 }
 
 /// In the arena and strides of the GPU, steps by the interpreter, results rounded after every operator.
-std::map<std::string, Tensor> run_named_on_host(const Model& lowered, const NamedTensors& inputs,
-                                                const LoweringOptions& options = {}) {
+std::map<std::string, Tensor> run_named_on_host(const Model& lowered, const NamedTensors& inputs) {
   ConstantTable constants;
   for (const Initializer& initializer : lowered.graph.initializers) {
     constants.add(initializer.name, {initializer.tensor.dtype(), initializer.tensor.shape(), initializer.tensor});
@@ -123,7 +122,7 @@ std::map<std::string, Tensor> run_named_on_host(const Model& lowered, const Name
     given.push_back(converted(found->second, input->type->dtype));
   }
   std::map<std::string, Tensor> outputs;
-  std::vector<Tensor> results = run_on_host(lower(lowered, constants, options), constants, given);
+  std::vector<Tensor> results = run_on_host(lower(lowered, constants), constants, given);
   for (std::size_t i = 0; i < results.size(); ++i) outputs[lowered.graph.outputs[i].name] = std::move(results[i]);
   return outputs;
 }
@@ -134,30 +133,48 @@ std::vector<Tensor> in_order(const Model& model, const std::map<std::string, Ten
   return all;
 }
 
-bool is_near(const Model& model, const std::vector<Tensor>& wanted, const std::map<std::string, Tensor>& found,
-             Precision precision) {
-  const Tolerance bounds = tolerance(precision, class_of(model));
+bool is_near(const Model& model, const std::vector<Tensor>& wanted, const std::vector<Tensor>& found,
+             const Tolerance& bounds) {
   for (std::size_t i = 0; i < wanted.size(); ++i) {
-    const std::string& name = model.graph.outputs[i].name;
-    if (past_tolerance(compare(name, wanted[i], found.at(name)), bounds)) return false;
+    if (past_tolerance(compare(model.graph.outputs[i].name, wanted[i], found[i]), bounds)) return false;
   }
   return true;
 }
 
+/// Each number moved by up to 2^-9 of the range of a picture: more than the roundings of float16 do to what follows.
+std::vector<Tensor> stirred(const std::vector<Tensor>& inputs, unsigned seed) {
+  std::vector<Tensor> result;
+  for (const Tensor& input : inputs) {
+    Tensor moved = Tensor::copy_of(input.view());
+    const Tensor noise = test::random_tensor(DType::kFloat32, input.shape(), seed);
+    const auto values = moved.mutable_as<float>();
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] += noise.as<float>()[i] / 512;
+    result.push_back(std::move(moved));
+  }
+  return result;
+}
+
 /// Pictures on which no decision of a detector (a score above the threshold, an overlap, an order) hangs on a rounding:
-/// the host in this precision, fused and not, finds the boxes that float32 finds. On others every implementation below
-/// float32 finds some of its own, and nothing could be said of single boxes.
+/// float32 finds the same boxes where the picture is stirred, and so does the host in this precision. On others every
+/// implementation below float32 finds some boxes of its own, and nothing could be said of single ones.
 std::vector<InputCase> decided_pictures(const Model& model, Precision precision, std::size_t count) {
-  constexpr std::uint64_t kMaxSeeds = 24;
+  constexpr std::uint64_t kMaxSeeds = 400;
+  constexpr unsigned kTries = 3;
   const Model inlined = test::lowered_for_gpu(model, Precision::kFp32);
   std::vector<InputCase> found;
   for (std::uint64_t seed = 1; seed <= kMaxSeeds && found.size() < count; ++seed) {
     InputCase picture = seeded_cases(model.graph, inlined.graph, {}, seed).front().front()();
+    const auto wanted = test::run_by_interpreter(model, picture.inputs);
+    const Tolerance bounds = tolerance(Precision::kBf16, class_of(model));  // Boxes move with the picture.
+    bool is_decided = true;
+    for (unsigned i = 0; is_decided && i < kTries; ++i) {
+      is_decided = is_near(model, wanted, test::run_by_interpreter(model, stirred(picture.inputs, i)), bounds);
+    }
+    if (!is_decided) continue;
     const NamedTensors inputs = named(model, picture.inputs);
     const Model lowered = test::lowered_for_gpu(model, precision, shapes_of(inputs));
-    const auto wanted = test::run_by_interpreter(model, picture.inputs);
-    if (!is_near(model, wanted, run_named_on_host(lowered, inputs), precision)) continue;
-    if (!is_near(model, wanted, run_named_on_host(lowered, inputs, {.fuses = false}), precision)) continue;
+    const auto on_host = in_order(model, run_named_on_host(lowered, inputs));
+    if (!is_near(model, wanted, on_host, tolerance(precision, class_of(model)))) continue;
     picture.name += ", seed " + std::to_string(seed);
     found.push_back(std::move(picture));
   }
@@ -178,7 +195,7 @@ void expect_family(const std::string& name, Precision precision, const NamedRunn
   if (precision != Precision::kFp32 && suppresses(model.graph)) {
     constexpr std::size_t kPictures = 3;
     cases = decided_pictures(model, precision, kPictures);
-    ASSERT_EQ(cases.size(), kPictures) << "float16 decides otherwise than float32 on nearly all pictures";
+    ASSERT_EQ(cases.size(), kPictures) << "the host in this precision finds other boxes on nearly all pictures";
   } else {
     const Model inlined = test::lowered_for_gpu(model, Precision::kFp32);
     for (const auto& alternatives : seeded_cases(model.graph, inlined.graph, {}, 1)) {
