@@ -68,8 +68,9 @@ Node node_of(const char* type) {
 
 class Executor {
  public:
-  Executor(const LoweredProgram& lowered, const ConstantTable& constants, const std::vector<Tensor>& inputs)
-      : program_(lowered.program) {
+  Executor(const LoweredProgram& lowered, const ConstantTable& constants, const std::vector<Tensor>& inputs,
+           bool rounds_loops_once)
+      : program_(lowered.program), rounds_loops_once_(rounds_loops_once) {
     std::unordered_map<std::string, const PackRequest*> requests;
     for (const ConstantUse& use : lowered.constants) requests[use.key] = &use.request;
     arena_.assign(program_.arena_bytes, std::byte{0xff});  // NaN in every floating-point type.
@@ -102,9 +103,9 @@ class Executor {
     if (const auto* product = std::get_if<MatMulStep>(&step.work)) return run_mat_mul(*product);
     if (const auto* attention = std::get_if<AttentionStep>(&step.work)) return run_attention(*attention);
     if (const auto* loop = std::get_if<LoopStep>(&step.work))
-      return run_nodes(loop->nodes, loop->inputs, loop->outputs);
+      return run_nodes(loop->nodes, loop->inputs, loop->outputs, rounds_loops_once_);
     const auto& call = std::get<OperatorStep>(step.work);
-    run_nodes({call.node}, call.inputs, call.outputs);
+    run_nodes({call.node}, call.inputs, call.outputs, false);
   }
 
   Tensor read(ValueId id) {
@@ -273,17 +274,26 @@ class Executor {
     write(step.y, rounded(y, program_.value(step.y).desc.dtype));
   }
 
+  static bool is_half(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBfloat16; }
+  static Tensor widened(Tensor tensor) { return is_half(tensor.dtype()) ? to_float32(tensor.view()) : tensor; }
+
   void run_nodes(const std::vector<std::int32_t>& nodes, const std::vector<ValueId>& reads,
-                 const std::vector<ValueId>& writes) {
+                 const std::vector<ValueId>& writes, bool is_wide) {
     std::unordered_map<std::string, Tensor> values;
-    for (const Initializer& constant : program_.small_constants) values[constant.name] = constant.tensor;
+    const auto keep = [&](const std::string& name, Tensor tensor) {
+      values[name] = is_wide ? widened(std::move(tensor)) : std::move(tensor);
+    };
+    for (const Initializer& constant : program_.small_constants) keep(constant.name, constant.tensor);
     for (const ValueId id : reads) {
-      if (id >= 0) values[program_.value(id).name] = read(id);
+      if (id >= 0) keep(program_.value(id).name, read(id));
     }
     std::vector<std::string> names;  // Of the outputs, in the order of `writes`.
     for (const ValueId id : writes) names.push_back(id < 0 ? std::string() : program_.value(id).name);
     for (const std::int32_t index : nodes) {
-      const Node& node = program_.nodes[static_cast<std::size_t>(index)];
+      Node node = program_.nodes[static_cast<std::size_t>(index)];
+      if (is_wide && node.is("Cast") && is_half(static_cast<DType>(node.int_attribute("to", 0)))) {
+        node.set_attribute("to", static_cast<std::int64_t>(DType::kFloat32));
+      }
       std::vector<const Tensor*> inputs;
       for (const std::string& name : node.inputs) {
         const auto found = values.find(name);
@@ -299,11 +309,14 @@ class Executor {
         for (std::size_t i = 0; i < writes.size(); ++i) results[i] = filled(results[i], program_.value(writes[i]).desc);
       }
       for (std::size_t i = 0; i < node.outputs.size(); ++i) {
-        if (!node.outputs[i].empty()) values[node.outputs[i]] = std::move(results[i]);
+        if (!node.outputs[i].empty()) keep(node.outputs[i], std::move(results[i]));
       }
     }
     for (std::size_t i = 0; i < writes.size(); ++i) {
-      if (writes[i] >= 0) write(writes[i], values.at(names[i]));
+      if (writes[i] < 0) continue;
+      const Tensor& found = values.at(names[i]);
+      const DType wanted = program_.value(writes[i]).desc.dtype;
+      write(writes[i], is_half(wanted) && found.dtype() == DType::kFloat32 ? rounded(found, wanted) : found);
     }
   }
 
@@ -323,6 +336,7 @@ class Executor {
 
   static constexpr std::int64_t kOpset = 17;
   const Program& program_;
+  bool rounds_loops_once_;
   std::vector<std::byte> arena_;
   std::vector<bool> is_written_;
   std::vector<std::vector<std::byte>> outer_;  ///< By buffer; empty for those in the arena.
@@ -361,7 +375,7 @@ std::vector<std::size_t> order_of(const Program& program, std::uint64_t seed) {
 
 std::vector<Tensor> run_on_host(const LoweredProgram& lowered, const ConstantTable& constants,
                                 const std::vector<Tensor>& inputs, const HostRunOptions& options) {
-  Executor executor(lowered, constants, inputs);
+  Executor executor(lowered, constants, inputs, options.rounds_loops_once);
   for (const std::size_t index : order_of(lowered.program, options.shuffle_seed)) {
     executor.run(lowered.program.steps[index]);
   }

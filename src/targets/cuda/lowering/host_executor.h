@@ -15,6 +15,9 @@ namespace pajamas::cuda {
 struct HostRunOptions {
   /// Steps of different lanes in the worst order that their dependencies allow, instead of in the order of the list.
   std::uint64_t shuffle_seed = 0;  ///< 0: in order.
+  /// Loops of 16-bit types compute in float32 and round what they store, as generated kernels do, instead of rounding
+  /// after every operator.
+  bool rounds_loops_once = false;
 };
 
 /// Inputs in the program's order; returns the outputs. The arena starts filled with NaN patterns. Throws

@@ -24,6 +24,11 @@ __device__ inline op_box op_box_at(const float* boxes, long long i) {
   }
   return box;
 }
+__device__ inline int op_count_bits(unsigned long long bits) {
+  bits -= bits >> 1 & 0x5555555555555555ULL;
+  bits = (bits & 0x3333333333333333ULL) + (bits >> 2 & 0x3333333333333333ULL);
+  return (int)(((bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0fULL) * 0x0101010101010101ULL >> 56);
+}
 /// Whether the shared part of the area of both is more than the threshold.
 __device__ inline bool op_is_hidden(const op_box& a, const op_box& b, float threshold) {
   const float height = (a.y2 < b.y2 ? a.y2 : b.y2) - (a.y1 > b.y1 ? a.y1 : b.y1);
@@ -131,19 +136,22 @@ constexpr const char* kKeepByMasks = R"cuda(
         if (gone >> k & 1) continue;
         kept |= 1ULL << k;
         gone |= within[k];
-        op_found[list + total++] = op_sorted[list + w * 64 + k];
+        ++total;
       }
       kept_bits = kept;
       num_kept = total;
     }
     __syncthreads();
-    if (num_kept >= most) break;
     const unsigned long long kept = kept_bits;
+    if (threadIdx.x < 64 && (kept >> threadIdx.x & 1) != 0) {
+      const int after = op_count_bits(kept >> threadIdx.x);
+      op_found[list + num_kept - after] = op_sorted[list + w * 64 + (int)threadIdx.x];
+    }
+    if (num_kept >= most) break;
     for (int v = w + 1 + (int)threadIdx.x; v * 64 < count; v += OP_THREADS) {
       unsigned long long gone = hidden[v];
-      for (int k = 0; k < 64; ++k) {
-        if (kept >> k & 1) gone |= op_masks[(list + w * 64 + k) * OP_WORDS + v];
-      }
+#pragma unroll 16
+      for (int k = 0; k < 64; ++k) gone |= kept >> k & 1 ? op_masks[(list + w * 64 + k) * OP_WORDS + v] : 0;
       hidden[v] = gone;
     }
     __syncthreads();
@@ -155,6 +163,7 @@ constexpr const char* kKeepByMasks = R"cuda(
 /// The same without masks.
 constexpr const char* kKeep = R"cuda(
   __shared__ op_box tile[64];
+  __shared__ unsigned char is_gone[64];
   __shared__ unsigned long long within[64];
   __shared__ unsigned long long kept_bits;
   __shared__ int num_kept;
@@ -165,7 +174,10 @@ constexpr const char* kKeep = R"cuda(
   if (self == 0) num_kept = 0;
   for (int start = 0; start < count; start += 64) {
     const int size = count - start < 64 ? count - start : 64;
-    if (self < size) tile[self] = op_sorted_boxes[list + start + self];
+    if (self < size) {
+      tile[self] = op_sorted_boxes[list + start + self];
+      is_gone[self] = op_hidden[list + start + self];
+    }
     __syncthreads();
     if (self < size) {
       unsigned long long mask = 0;
@@ -179,17 +191,20 @@ constexpr const char* kKeep = R"cuda(
       unsigned long long gone = 0, kept = 0;
       int total = num_kept;
       for (int k = 0; k < size && total < most; ++k) {
-        if ((gone >> k & 1) != 0 || op_hidden[list + start + k] != 0) continue;
+        if ((gone >> k & 1) != 0 || is_gone[k] != 0) continue;
         kept |= 1ULL << k;
         gone |= within[k];
-        op_found[list + total++] = op_sorted[list + start + k];
+        ++total;
       }
       kept_bits = kept;
       num_kept = total;
     }
     __syncthreads();
-    if (num_kept >= most) break;
     const unsigned long long kept = kept_bits;
+    if (self < 64 && (kept >> self & 1) != 0) {
+      op_found[list + num_kept - op_count_bits(kept >> self)] = op_sorted[list + start + self];
+    }
+    if (num_kept >= most) break;
     for (int i = start + 64 + self; i < count && kept != 0; i += OP_COMPACT_THREADS) {
       if (op_hidden[list + i] != 0) continue;
       const op_box box = op_sorted_boxes[list + i];
