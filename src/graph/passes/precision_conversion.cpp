@@ -80,6 +80,7 @@ class Converter {
     }
     find_data_nodes();
     find_variance_chains();
+    find_box_arithmetic();
     std::vector<Plan> plans;
     plans.reserve(graph_.nodes.size());
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
@@ -169,6 +170,77 @@ class Converter {
     }
   }
 
+  /// What makes boxes in pixels out of a network's numbers: past 1024 pixels float16 steps by a whole one, which moves
+  /// edges and overlaps of small objects. From where boxes are used, back to the products.
+  void find_box_arithmetic() {
+    static const std::unordered_set<std::string_view> kSteps{"Abs",
+                                                             "Add",
+                                                             "Cast",
+                                                             "Clip",
+                                                             "Concat",
+                                                             "Div",
+                                                             "Exp",
+                                                             "Expand",
+                                                             "Flatten",
+                                                             "Gather",
+                                                             "GatherND",
+                                                             "Identity",
+                                                             "Log",
+                                                             "Max",
+                                                             "Min",
+                                                             "Mul",
+                                                             "Neg",
+                                                             "Pow",
+                                                             "Reshape",
+                                                             "Relu",
+                                                             "Sigmoid",
+                                                             "Slice",
+                                                             "Softplus",
+                                                             "Split",
+                                                             "Sqrt",
+                                                             "Squeeze",
+                                                             "Sub",
+                                                             "Tanh",
+                                                             "Tile",
+                                                             "Transpose",
+                                                             "Unsqueeze",
+                                                             "Where",
+                                                             "GatherElements",
+                                                             "ScatterElements",
+                                                             "ScatterND"};
+    is_box_.assign(graph_.nodes.size(), false);
+    std::unordered_set<std::string> boxes;
+    for (std::size_t i = graph_.nodes.size(); i-- > 0;) {
+      const Node& node = graph_.nodes[i];
+      add_boxes_used(node, boxes);
+      const bool makes_boxes = std::any_of(node.outputs.begin(), node.outputs.end(),
+                                           [&](const std::string& output) { return boxes.count(output) != 0; });
+      if (!makes_boxes || !is_data_[i] || kSteps.count(node.op_type) == 0) continue;
+      is_box_[i] = true;
+      for (const std::string& input : node.inputs) {
+        if (is_float32(input)) boxes.insert(input);
+      }
+    }
+  }
+
+  static void add_boxes_used(const Node& node, std::unordered_set<std::string>& boxes) {
+    const bool is_pooling = node.is("RoiAlign") || node.is("MaxRoiPool");
+    if (is_pooling && node.inputs.size() > 1) boxes.insert(node.inputs[1]);
+    if (node.is("NonMaxSuppression") && !node.inputs.empty()) boxes.insert(node.inputs[0]);
+    for (const Graph* body : nested_graphs(node)) {
+      // Bodies stay float32 as they are; what they take in for boxes is wanted so too.
+      std::unordered_set<std::string> inner;
+      for (std::size_t i = body->nodes.size(); i-- > 0;) {
+        const Node& step = body->nodes[i];
+        add_boxes_used(step, inner);
+        const bool makes_boxes = std::any_of(step.outputs.begin(), step.outputs.end(),
+                                             [&](const std::string& output) { return inner.count(output) != 0; });
+        if (makes_boxes) inner.insert(step.inputs.begin(), step.inputs.end());
+      }
+      boxes.merge(inner);
+    }
+  }
+
   bool is_number(const std::string& value_name, float wanted) const {
     const Tensor* tensor = constants_.find(value_name);
     return tensor != nullptr && tensor->dtype() == DType::kFloat32 && tensor->num_elements() == 1 &&
@@ -198,6 +270,7 @@ class Converter {
     if (has_nested_graphs(node)) return "control_flow";
     if (node.op_type.find("Sequence") != std::string::npos || node.op_type.starts_with("Optional")) return "sequences";
     if (is_variance_[index]) return "variances";
+    if (is_box_[index]) return "boxes_in_pixels";
     if (!is_data_[index]) return "index_arithmetic";
     if ((node.is("QuantizeLinear") || node.is("DequantizeLinear")) && has_tiny_scale(node)) return "tiny_scales";
     return nullptr;
@@ -441,6 +514,7 @@ class Converter {
   std::unordered_set<std::string> kept_types_;
   std::vector<bool> is_data_;
   std::vector<bool> is_variance_;
+  std::vector<bool> is_box_;
   std::unordered_map<std::string, DType> now_;  ///< Type after the conversion, of values that were float32.
   std::unordered_map<std::string, std::array<int, 2>> wants_;  ///< By initializer: float32 and 16-bit inputs.
   std::map<std::pair<std::string, DType>, std::string> casts_;

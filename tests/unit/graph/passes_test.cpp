@@ -511,6 +511,44 @@ TEST(Precision, VariancesSpelledOutStayFloat32) {
   EXPECT_LT(largest_difference(before, b.model, {{"x", ramp({2, 64}, 100)}}), 0.01);
 }
 
+TEST(Precision, BoxesInPixelsStayFloat32) {
+  // A network's numbers move boxes near pixel 1500, where bfloat16 steps by 8. One use is a pooling of regions, the
+  // other a suppression within a branch.
+  for (const bool is_nested : {false, true}) {
+    Builder b;
+    Tensor places(DType::kFloat32, {3, 4});
+    for (std::int64_t i = 0; i < 12; ++i) places.mutable_as<float>()[i] = 1500.3F + 10.7F * static_cast<float>(i);
+    b.input("x", known({3, 16})).weight("w", ramp({16, 4})).weight("places", places);
+    b.weight("row", Tensor::of<std::int64_t>({3}, {0, 0, 0})).weight("shape", Tensor::of<std::int64_t>({3}, {1, 3, 4}));
+    b.node("MatMul", {"x", "w"}, {"moves"}).node("Sigmoid", {"moves"}, {"parts"});
+    b.node("Add", {"parts", "places"}, {"boxes"}).output("boxes");
+    if (is_nested) {
+      Builder branch;
+      branch.weight("scores", ramp({1, 1, 3})).weight("most", Tensor::of<std::int64_t>({1}, {3}));
+      branch.node("Reshape", {"boxes", "shape"}, {"batched"})
+          .node("NonMaxSuppression", {"batched", "scores", "most"}, {"kept"})
+          .output("kept", DType::kInt64);
+      const auto body = std::make_shared<Graph>(branch.model.graph);
+      b.input("choice", known({}), DType::kBool);
+      b.node("If", {"choice"}, {"found"}, {{"then_branch", body}, {"else_branch", std::make_shared<Graph>(*body)}});
+      b.output("found", DType::kInt64);
+    } else {
+      b.node("MatMul", {"x", "w"}, {"more"}).node("Reshape", {"more", "planes"}, {"features"});
+      b.weight("planes", Tensor::of<std::int64_t>({4}, {1, 1, 3, 4}));
+      b.node("RoiAlign", {"features", "boxes", "row"}, {"pooled"}, {{"spatial_scale", 0.001F}}).output("pooled");
+    }
+    const Model before = b.model;
+    to_half(b.model, {}, DType::kBfloat16);
+    std::map<std::string, Tensor> inputs{{"x", ramp({3, 16})}};
+    if (is_nested) inputs["choice"] = Tensor::scalar(true);
+    EXPECT_LT(largest_difference(before, b.model, inputs), 0.05) << (is_nested ? "in a branch" : "pooled");
+    const auto& initializers = b.model.graph.initializers;
+    EXPECT_TRUE(std::any_of(initializers.begin(), initializers.end(), [](const Initializer& initializer) {
+      return initializer.tensor.dtype() == DType::kBfloat16;
+    })) << "the product is to be in 16 bits";
+  }
+}
+
 TEST(Precision, IndexArithmeticAndMasks) {
   // 5000 positions, counted in floats, must stay exact; "minus a lot" must not become infinite.
   Builder b;
