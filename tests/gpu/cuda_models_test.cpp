@@ -327,8 +327,6 @@ std::string run_case(const nlohmann::json& item, const fs::path& folder, const R
     if (error.kind() == ErrorKind::kInternal) return std::string("failed: ") + error.what();
     return std::string("refused: ") + error.what();
   }
-  // Attention has a rounding more: matrix units take the weights of its second product in 16 bits.
-  if (item["name"].get<std::string>().find("attention") != std::string::npos) ++num_places;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const std::string text = difference(outputs[i], read_tensor(folder / item["outputs"][i].get<std::string>()),
                                         item["rtol"], item["atol"], num_places);
