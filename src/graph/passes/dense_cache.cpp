@@ -5,14 +5,14 @@
 // Where, MatMul) are those that every target has.
 #include "graph/passes/dense_cache.h"
 
-#include <algorithm>
 #include <map>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "graph/operator_table.h"
+#include "graph/graph_builder.h"
+#include "graph/passes/node_writer.h"
 #include "graph/passes/paged_attention_node.h"
 #include "pajamas/error.h"
 
@@ -24,65 +24,21 @@ constexpr float kUnseen = -30000.0F;
 /// Input of the tokens of a step (docs/language.md).
 constexpr const char* kTokens = "input_ids";
 
-ValueInfo tensor_value(std::string name, DType dtype, std::vector<Dimension> shape) {
-  ValueInfo info;
-  info.name = std::move(name);
-  info.type = ValueType{};
-  info.type->dtype = dtype;
-  info.type->shape = std::move(shape);
-  return info;
-}
-
-class DenseCacheWriter {
+class DenseCacheWriter : private NodeWriter {
  public:
-  DenseCacheWriter(Model& model, std::int64_t capacity)
-      : model_(model), graph_(model.graph), names_(model.graph), capacity_(capacity) {}
+  DenseCacheWriter(Model& model, std::int64_t capacity) : NodeWriter(model.graph), model_(model), capacity_(capacity) {}
 
   PassReport run() {
-    PassReport report;
-    report.pass = "dense_cache";
-    std::vector<Node> nodes = std::move(graph_.nodes);
-    graph_.nodes.clear();
-    for (Node& node : nodes) {
-      if (!is_paged_attention(node)) {
-        graph_.nodes.push_back(std::move(node));
-        continue;
-      }
-      const PagedAttentionNode call = read_paged_attention(node);
+    return replace_paged_attention(model_, "dense_cache", [&](const Node& node, const PagedAttentionNode& call) {
       if (!layers_.insert(call.layer_index).second) {
         throw Error(ErrorKind::kBadInput, "has the layer_index of another call", node.describe());
       }
       declare_step();
       expand(node, call);
-      cache_inputs_.insert(node.inputs.begin() + kNumPagedTokenInputs, node.inputs.end());
-      report.count("PagedAttention");
-    }
-    remove_paged_inputs(graph_, cache_inputs_);
-    std::erase_if(model_.opset_imports, [](const auto& import) { return import.first == kPajamasDomain; });
-    return report;
+    });
   }
 
  private:
-  std::string add(const char* op_type, std::vector<std::string> inputs,
-                  std::initializer_list<std::pair<const char*, AttributeValue>> attributes = {}) {
-    Node node;
-    node.op_type = op_type;
-    node.name = names_.take(scope_ + "/" + op_type);
-    node.inputs = std::move(inputs);
-    node.outputs = {node.name};
-    for (const auto& [name, value] : attributes) node.set_attribute(name, value);
-    graph_.nodes.push_back(std::move(node));
-    return graph_.nodes.back().outputs[0];
-  }
-  std::string constant(Tensor tensor) {
-    const std::string name = names_.take(scope_ + "/constant");
-    graph_.initializers.push_back(Initializer{name, std::move(tensor), {}, {}});
-    return name;
-  }
-  std::string integers(const std::vector<std::int64_t>& values) {
-    const Shape shape{static_cast<std::int64_t>(values.size())};
-    return constant(Tensor::of<std::int64_t>(shape, std::span(values)));
-  }
   std::string transposed(const std::string& value, std::vector<std::int64_t> order) {
     return add("Transpose", {value}, {{"perm", std::move(order)}});
   }
@@ -194,10 +150,7 @@ class DenseCacheWriter {
   }
 
   Model& model_;
-  Graph& graph_;
-  NameSet names_;
   std::int64_t capacity_;
-  std::string scope_;
   std::string step_shape_;      ///< int64 [2]: sequences, tokens of each
   std::string places_;          ///< int64 [capacity]: 0, 1, ...
   std::string is_new_;          ///< bool [capacity, 1]
@@ -205,7 +158,6 @@ class DenseCacheWriter {
   std::string place_of_token_;  ///< int64 [tokens of each, 1]
   std::map<std::int64_t, std::string> seen_by_window_;
   std::set<std::int64_t> layers_;
-  std::set<std::string> cache_inputs_;
 };
 
 }  // namespace

@@ -4,64 +4,25 @@
 #include <algorithm>
 #include <limits>
 #include <map>
-#include <set>
+#include <string>
+#include <vector>
 
-#include "graph/operator_table.h"
+#include "graph/passes/node_writer.h"
 #include "graph/passes/paged_attention_node.h"
-#include "pajamas/error.h"
 
 namespace pajamas {
 namespace {
 
-class Expander {
+class Expander : private NodeWriter {
  public:
-  explicit Expander(Model& model) : model_(model), graph_(model.graph), names_(model.graph) {}
+  explicit Expander(Model& model) : NodeWriter(model.graph), model_(model) {}
 
   PassReport run() {
-    PassReport report;
-    report.pass = "expand_paged_attention";
-    std::set<std::string> cache_inputs;
-    std::vector<Node> nodes = std::move(graph_.nodes);
-    graph_.nodes.clear();
-    for (Node& node : nodes) {
-      if (!is_paged_attention(node)) {
-        graph_.nodes.push_back(std::move(node));
-        continue;
-      }
-      expand(node);
-      cache_inputs.insert(node.inputs.begin() + kNumPagedTokenInputs, node.inputs.end());
-      report.count("PagedAttention");
-    }
-    remove_paged_inputs(graph_, cache_inputs);
-    std::erase_if(model_.opset_imports, [&](const auto& import) {
-      return import.first == kPajamasDomain && std::none_of(graph_.nodes.begin(), graph_.nodes.end(),
-                                                            [](const Node& n) { return n.domain == kPajamasDomain; });
-    });
-    return report;
+    return replace_paged_attention(model_, "expand_paged_attention",
+                                   [&](const Node& node, const PagedAttentionNode& call) { expand(node, call); });
   }
 
  private:
-  std::string add(const char* op_type, std::vector<std::string> inputs,
-                  std::initializer_list<std::pair<const char*, AttributeValue>> attributes = {}) {
-    Node node;
-    node.op_type = op_type;
-    node.name = names_.take(scope_ + "/" + op_type);
-    node.inputs = std::move(inputs);
-    node.outputs = {node.name};
-    for (const auto& [name, value] : attributes) node.set_attribute(name, value);
-    graph_.nodes.push_back(std::move(node));
-    return graph_.nodes.back().outputs[0];
-  }
-
-  std::string constant(Tensor tensor) {
-    const std::string name = names_.take(scope_ + "/constant");
-    graph_.initializers.push_back(Initializer{name, std::move(tensor), {}, {}});
-    return name;
-  }
-  std::string integers(std::initializer_list<std::int64_t> values) {
-    return constant(Tensor::of<std::int64_t>(Shape{static_cast<std::int64_t>(values.size())}, values));
-  }
-
   /// float32 [num_tokens, num_tokens]: 0 where row may see column, else the lowest number. One for each window.
   const std::string& mask(const std::string& query, std::int64_t window) {
     const auto known = mask_by_window_.find(window);
@@ -81,8 +42,7 @@ class Expander {
     return mask_by_window_.emplace(window, result).first->second;
   }
 
-  void expand(const Node& node) {
-    const PagedAttentionNode a = read_paged_attention(node);
+  void expand(const Node& node, const PagedAttentionNode& a) {
     scope_ = node.name.empty() ? node.outputs.at(0) : node.name;
     const std::int64_t group = a.num_heads / a.num_kv_heads;
     // Heads that share a key stand next to each other, so the query splits into (kv head, member of its group).
@@ -108,9 +68,6 @@ class Expander {
   }
 
   Model& model_;
-  Graph& graph_;
-  NameSet names_;
-  std::string scope_;
   std::map<std::int64_t, std::string> mask_by_window_;
 };
 

@@ -1,13 +1,13 @@
-// pajamas.PagedAttention as the passes that replace it read it: its attributes, checked, and the removal of the inputs
-// that describe the cache. What the operator means: docs/language.md.
+// pajamas.PagedAttention as the passes that replace it read it: its attributes, checked, and what is the same whatever
+// takes its place. What the operator means: docs/language.md.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <set>
-#include <string>
+#include <functional>
 
 #include "graph/graph.h"
+#include "graph/passes/pass.h"
 
 namespace pajamas {
 
@@ -27,7 +27,10 @@ struct PagedAttentionNode {
 bool is_paged_attention(const Node& node);
 /// Throws Error{kBadInput} naming the node for attributes out of range and another number of inputs.
 PagedAttentionNode read_paged_attention(const Node& node);
-/// Takes the graph inputs of these names away. Throws Error{kBadInput} naming a node that uses one.
-void remove_paged_inputs(Graph& graph, const std::set<std::string>& names);
+/// Replaces each call by what `expand` appends to the graph, and takes away the inputs that describe the cache and,
+/// where no node is left that needs it, the import of the project's operators. Throws as read_paged_attention and
+/// `expand`, and Error{kBadInput} naming a node that uses one of those inputs.
+PassReport replace_paged_attention(Model& model, const char* pass,
+                                   const std::function<void(const Node&, const PagedAttentionNode&)>& expand);
 
 }  // namespace pajamas
