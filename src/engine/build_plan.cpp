@@ -119,6 +119,15 @@ nlohmann::json to_json(const BuildPlan& plan) {
           {"stack_limit_bytes", plan.limits.stack_bytes}};
 }
 
+std::vector<ShapeProfile> parse_profiles(const JsonReader& json) {
+  std::vector<ShapeProfile> profiles;
+  for (const JsonReader& entry : json.elements()) {
+    profiles.push_back({entry.string("input"), read_shape(entry.member("min")), read_shape(entry.member("opt")),
+                        read_shape(entry.member("max"))});
+  }
+  return profiles;
+}
+
 BuildPlan parse_build_plan(const JsonReader& json) {
   BuildPlan plan;
   plan.target = json.string("target");
@@ -136,10 +145,7 @@ BuildPlan parse_build_plan(const JsonReader& json) {
     }
   }
   plan.context_length = json.integer_or("context_length", 0, 0, 1LL << 32);
-  for (const JsonReader& entry : json.member("profiles").elements()) {
-    plan.profiles.push_back({entry.string("input"), read_shape(entry.member("min")), read_shape(entry.member("opt")),
-                             read_shape(entry.member("max"))});
-  }
+  plan.profiles = parse_profiles(json.member("profiles"));
   plan.gpu_sms = json.strings("gpu_sms");
   plan.keep_fp32_ops = json.strings("keep_fp32_ops");
   plan.num_threads = static_cast<int>(json.integer("threads", 0, 4096));

@@ -81,6 +81,8 @@ struct BuildPlan {
 
 /// [{"input", "min", "opt", "max"}]
 nlohmann::json to_json(const std::vector<ShapeProfile>& profiles);
+/// The inverse. Throws Error{kBadInput} naming the JSON path.
+std::vector<ShapeProfile> parse_profiles(const JsonReader& json);
 /// JSON form, stored in the manifest under "plan".
 nlohmann::json to_json(const BuildPlan& plan);
 /// Throws Error{kBadInput} naming the JSON path.

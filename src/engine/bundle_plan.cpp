@@ -4,24 +4,6 @@
 #include <utility>
 
 namespace pajamas {
-namespace {
-
-Shape read_shape(const JsonReader& json) {
-  Shape shape;
-  for (const JsonReader& extent : json.elements()) shape.push_back(extent.as_integer(0));
-  return shape;
-}
-
-}  // namespace
-
-std::vector<ShapeProfile> parse_profiles(const JsonReader& json) {
-  std::vector<ShapeProfile> profiles;
-  for (const JsonReader& entry : json.elements()) {
-    profiles.push_back({entry.string("input"), read_shape(entry.member("min")), read_shape(entry.member("opt")),
-                        read_shape(entry.member("max"))});
-  }
-  return profiles;
-}
 
 BuildPlan in_float32(BuildPlan plan) {
   plan.precision = Precision::kFp32;

@@ -1,15 +1,10 @@
 // The plan that a bundle and each of its parts were built under, read from the manifest. What a plan is: build_plan.h.
 #pragma once
 
-#include <vector>
-
 #include "bundle/bundle.h"
 #include "engine/build_plan.h"
 
 namespace pajamas {
-
-/// The profiles that to_json(profiles) wrote. Throws Error{kBadInput} naming the JSON path.
-std::vector<ShapeProfile> parse_profiles(const JsonReader& json);
 
 /// The plan of a part that stays in float32 (ManifestPart::is_float32) within a bundle of this plan.
 BuildPlan in_float32(BuildPlan plan);
