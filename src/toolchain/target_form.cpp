@@ -73,6 +73,18 @@ bool has_open_extent(const std::vector<Dimension>& shape) {
   return std::any_of(shape.begin(), shape.end(), [](const Dimension& dimension) { return !dimension.is_known(); });
 }
 
+/// What profiles can be given for: the inputs that must be set, and their open extents that have a name.
+std::set<std::string> profile_names(const Model& form) {
+  std::set<std::string> names;
+  for (const ValueInfo* input : form.graph.required_inputs()) {
+    names.insert(input->name);
+    for (const Dimension& dimension : shape_of(*input)) {
+      if (!name_of(dimension).empty()) names.insert(name_of(dimension));
+    }
+  }
+  return names;
+}
+
 /// The range of a named extent: the plan's, else that of `own`.
 std::optional<ExtentRange> range_of(const std::string& extent, const Model& form, const std::vector<ExtentRange>& own,
                                     const BuildPlan& plan) {
@@ -145,11 +157,7 @@ std::vector<ShapeProfile> target_profiles(const Target& target, const Model& for
   }
   if (imported.parts.size() > 1) return profiles;
   // What is of no use is not forgotten: the target refuses it by name.
-  std::set<std::string> known;
-  for (const ValueInfo* input : form.graph.required_inputs()) {
-    known.insert(input->name);
-    for (const Dimension& dimension : shape_of(*input)) known.insert(name_of(dimension));
-  }
+  const std::set<std::string> known = profile_names(form);
   for (const ShapeProfile& given : plan.profiles) {
     if (!known.contains(given.input)) profiles.push_back(given);
   }
@@ -160,13 +168,7 @@ void check_profile_names(const Target& target, const ImportedModel& imported, co
   if (!traits_of(target).needs_shapes) return;
   std::set<std::string> names;
   for (const ImportedPart& part : imported.parts) {
-    const Model form = target_form(target, part.model, imported);
-    for (const ValueInfo* input : form.graph.required_inputs()) {
-      names.insert(input->name);
-      for (const Dimension& dimension : shape_of(*input)) {
-        if (!name_of(dimension).empty()) names.insert(name_of(dimension));
-      }
-    }
+    names.merge(profile_names(target_form(target, part.model, imported)));
   }
   for (const ShapeProfile& profile : plan.profiles) {
     if (names.contains(profile.input)) continue;

@@ -120,7 +120,6 @@ ProvenCandidate dense_candidate(const LanguageProofRequest& request, const std::
   candidate.name = "lowered_model";
   candidate.what = "the graph that the target was given, run by ONNX Runtime" + through_cache(request);
   candidate.precision = request.precision;
-  sha256 = load_language_reference(request.lowered, request.num_threads).sha256;
   if (candidate.precision == Precision::kFp16) {
     candidate.what +=
         "; it computes float16 operators in float32, so this shows the graph and its rounded weights "
@@ -132,8 +131,9 @@ ProvenCandidate dense_candidate(const LanguageProofRequest& request, const std::
         "; its bfloat16 values are held in float32 and rounded after every operator, since ONNX Runtime "
         "computes no bfloat16 on CPUs";
   }
-  const LanguageReference lowered =
-      load_language_reference(is_widened ? widen_low_precision(request.lowered) : request.lowered, request.num_threads);
+  LanguageReference lowered = load_language_reference(request.lowered, request.num_threads);
+  sha256 = lowered.sha256;
+  if (is_widened) lowered = load_language_reference(widen_low_precision(request.lowered), request.num_threads);
   candidate.implementation = "onnxruntime " + lowered.session->version();
   return cached_candidate(request, onnxruntime_engine(lowered.session, request.num_threads), std::move(candidate),
                           "the lowered model", expected);
