@@ -8,6 +8,7 @@
 #include "gpu/run_on_gpu.h"
 #include "graph/graph_builder.h"
 #include "support/temporary_folder.h"
+#include "targets/cuda/lowering/lower.h"
 #include "targets/cuda/runtime/engine_file.h"
 #include "targets/cuda/runtime/session.h"
 #include "targets/registry.h"
@@ -62,6 +63,58 @@ ShapeProfile batches(std::int64_t min, std::int64_t opt, std::int64_t max) {
 
 Tensor input_of(std::int64_t batch, unsigned seed = 1) {
   return random_tensor(DType::kFloat32, {batch, 3, 17, 16}, seed);
+}
+
+/// As YOLO's exporters write heads of open sizes: anchors from the extents of what a convolution gives, whose weights
+/// are too large to stay in an engine's graph.
+Model anchored_model() {
+  GraphBuilder graph("anchored");
+  const auto x = graph.input("x", DType::kFloat32,
+                             {Dimension::known(1), Dimension::known(3), Dimension::named("h"), Dimension::named("w")});
+  const auto weight = graph.weight("w", random_tensor(DType::kFloat32, {64, 3, 3, 3}, 11));
+  const auto map = graph.node("Conv", {x, weight},
+                              {{"kernel_shape", std::vector<std::int64_t>{3, 3}},
+                               {"strides", std::vector<std::int64_t>{2, 2}},
+                               {"pads", std::vector<std::int64_t>{1, 1, 1, 1}}});
+  const auto scalar = [&](const std::string& name, auto value) { return graph.weight(name, Tensor::scalar(value)); };
+  const auto width = graph.node("Gather", {graph.node("Shape", {map}), scalar("axis", std::int64_t{3})});
+  const auto places = graph.node(
+      "Range", {scalar("zero", 0.0F), graph.node("Cast", {width}, {{"to", static_cast<std::int64_t>(DType::kFloat32)}}),
+                scalar("one", 1.0F)});
+  const auto y = graph.node("Add", {map, graph.node("Add", {places, scalar("half", 0.5F)})});
+  graph.output("y", y, DType::kFloat32,
+               {Dimension::known(1), Dimension::known(64), Dimension::named("h2"), Dimension::named("w2")});
+  return graph.build();
+}
+
+TEST(CudaOpenShapes, fold_through_weights_that_the_graph_does_not_hold) {
+  const Model model = lowered_for_gpu(anchored_model(), Precision::kFp32);
+  Model stripped = model;
+  ConstantTable table;
+  for (const Initializer& initializer : model.graph.initializers) {
+    const bool is_large = initializer.tensor.size_bytes() > ConstantTable::kSmallBytes;
+    table.add(initializer.name, {initializer.tensor.dtype(), initializer.tensor.shape(),
+                                 is_large ? std::nullopt : std::optional<Tensor>(initializer.tensor)});
+    if (is_large)
+      std::erase_if(stripped.graph.initializers, [&](const auto& one) { return one.name == initializer.name; });
+  }
+  ASSERT_LT(stripped.graph.initializers.size(), model.graph.initializers.size());
+  const FixedModel fixed = with_input_shapes(stripped, table, {Shape{1, 3, 10, 14}});
+  EXPECT_EQ(fixed.model.graph.inputs.size(), 1U);
+  for (const Node& node : fixed.model.graph.nodes) EXPECT_FALSE(node.is("Range")) << node.describe();
+  EXPECT_FALSE(lower(fixed.model, fixed.table).program.steps.empty());
+}
+
+TEST(CudaOpenShapes, an_engine_of_open_sizes_knows_its_anchors) {
+  PAJAMAS_NEED_GPU();
+  const Model model = anchored_model();
+  const ShapeProfile sizes{"x", {1, 3, 8, 8}, {1, 3, 16, 12}, {1, 3, 20, 20}};
+  const BuiltEngine built = build_on_gpu(lowered_for_gpu(model, Precision::kFp32), Precision::kFp32, {sizes});
+  for (const Shape& shape : {Shape{1, 3, 16, 12}, Shape{1, 3, 8, 20}}) {
+    const std::vector<Tensor> inputs{random_tensor(DType::kFloat32, shape, 3)};
+    expect_near(run_on_gpu(*built.engine, inputs), run_by_interpreter(model, inputs), Precision::kFp32,
+                shape.to_string());
+  }
 }
 
 class CudaEngineTest : public testing::TestWithParam<Precision> {};

@@ -9,24 +9,33 @@
 
 namespace pajamas::cuda {
 
+namespace {
+
+void declare(Graph& graph, const std::string& name, DType dtype, const Shape& shape) {
+  if (graph.find_input(name) != nullptr) return;
+  graph.inputs.push_back(tensor_value(name, dtype, shape.extents()));
+}
+
+}  // namespace
+
+void declare_constants(Graph& graph, const ConstantTable& table) {
+  for (const auto& [name, entry] : table.entries()) {
+    if (graph.find_initializer(name) == nullptr) declare(graph, name, entry.dtype, entry.shape);
+  }
+}
+
 Model without_large_constants(const Model& source, const ConstantTable& table) {
   Model model = source;
   Graph& graph = model.graph;
-  const auto declare = [&](const std::string& name, DType dtype, const Shape& shape) {
-    if (graph.find_input(name) != nullptr) return;
-    graph.inputs.push_back(tensor_value(name, dtype, shape.extents()));
-  };
   for (const Initializer& initializer : graph.initializers) {
     if (initializer.tensor.size_bytes() > ConstantTable::kSmallBytes) {
-      declare(initializer.name, initializer.tensor.dtype(), initializer.tensor.shape());
+      declare(graph, initializer.name, initializer.tensor.dtype(), initializer.tensor.shape());
     }
   }
   std::erase_if(graph.initializers, [](const Initializer& initializer) {
     return initializer.tensor.size_bytes() > ConstantTable::kSmallBytes;
   });
-  for (const auto& [name, entry] : table.entries()) {
-    if (graph.find_initializer(name) == nullptr) declare(name, entry.dtype, entry.shape);
-  }
+  declare_constants(graph, table);
   return model;
 }
 

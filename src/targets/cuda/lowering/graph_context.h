@@ -15,6 +15,8 @@
 
 namespace pajamas::cuda {
 
+/// Adds the constants of the table that the graph lacks as typed inputs.
+void declare_constants(Graph& graph, const ConstantTable& table);
 /// The model with its large initializers, and the constants of the table that it lacks, as typed inputs: the same
 /// whether their numbers are at hand (build) or not (load).
 Model without_large_constants(const Model& source, const ConstantTable& table);

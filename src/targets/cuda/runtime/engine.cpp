@@ -2,12 +2,14 @@
 #include "targets/cuda/runtime/engine.h"
 
 #include <map>
+#include <string>
 #include <string_view>
 #include <unordered_set>
 
 #include "graph/passes/passes.h"
 #include "graph/passes/pipeline.h"
 #include "pajamas/error.h"
+#include "targets/cuda/lowering/graph_context.h"
 #include "targets/cuda/lowering/lower.h"
 #include "targets/cuda/runtime/session.h"
 
@@ -147,8 +149,12 @@ FixedModel with_input_shapes(const Model& graph, const ConstantTable& table, con
   }
   fix_input_shapes(fixed.model.graph, named);
   if (!is_open) return fixed;  // The passes have folded all that can be.
-  fold_constants(fixed.model);
-  remove_dead_code(fixed.model);
+  // Shapes go through weights too, so those that the graph no longer holds are declared until all is folded.
+  std::unordered_set<std::string> own_inputs;
+  for (const ValueInfo& input : fixed.model.graph.inputs) own_inputs.insert(input.name);
+  declare_constants(fixed.model.graph, table);
+  while (fold_constants(fixed.model).num_changes > 0) remove_dead_code(fixed.model);
+  std::erase_if(fixed.model.graph.inputs, [&](const ValueInfo& input) { return !own_inputs.contains(input.name); });
   Renames renames;
   std::unordered_set<std::string_view> kept = output_names(fixed.model.graph);
   for (Initializer& initializer : fixed.model.graph.initializers) {
