@@ -4,20 +4,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/tensor_lookup.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
 namespace {
-
-std::size_t index_of(const std::vector<TensorInfo>& tensors, const std::string& name, const char* what) {
-  const auto found =
-      std::find_if(tensors.begin(), tensors.end(), [&](const TensorInfo& info) { return info.name == name; });
-  if (found == tensors.end()) {
-    throw Error(ErrorKind::kBadInput, std::string("the engine has no ") + what + " '" + name + "'", {},
-                "build the bundle again");
-  }
-  return static_cast<std::size_t>(found - tensors.begin());
-}
 
 TensorView view_of(const std::vector<std::int64_t>& values) {
   return {DType::kInt64, Shape{static_cast<std::int64_t>(values.size())},
@@ -28,18 +19,15 @@ std::int64_t count_of(std::span<const std::int64_t> values) { return static_cast
 
 }  // namespace
 
-bool has_dense_cache(const Engine& engine) {
-  return std::any_of(engine.inputs().begin(), engine.inputs().end(),
-                     [](const TensorInfo& info) { return info.name == "past_len"; });
-}
+bool has_dense_cache(const Engine& engine) { return has_tensor(engine.inputs(), "past_len"); }
 
 DenseStep::DenseStep(const Engine& engine) {
   const std::vector<TensorInfo>& inputs = engine.inputs();
-  input_ids_input_ = index_of(inputs, "input_ids", "input");
-  position_ids_input_ = index_of(inputs, "position_ids", "input");
-  logit_rows_input_ = index_of(inputs, "logit_rows", "input");
-  past_len_input_ = index_of(inputs, "past_len", "input");
-  parents_input_ = index_of(inputs, "parents", "input");
+  input_ids_input_ = find_tensor(inputs, "input_ids", "input");
+  position_ids_input_ = find_tensor(inputs, "position_ids", "input");
+  logit_rows_input_ = find_tensor(inputs, "logit_rows", "input");
+  past_len_input_ = find_tensor(inputs, "past_len", "input");
+  parents_input_ = find_tensor(inputs, "parents", "input");
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const TensorInfo& info = inputs[i];
     if (!info.name.starts_with("past_key.") && !info.name.starts_with("past_value.")) continue;
@@ -52,7 +40,7 @@ DenseStep::DenseStep(const Engine& engine) {
     capacity_ = info.shape[2].extent();
     CacheTensor tensor;
     tensor.input = i;
-    tensor.output = index_of(engine.outputs(), "present" + info.name.substr(4), "output");
+    tensor.output = find_tensor(engine.outputs(), "present" + info.name.substr(4), "output");
     tensor.dtype = info.dtype;
     tensor.row = Shape{info.shape[1].extent(), info.shape[2].extent(), info.shape[3].extent()};
     cache_.push_back(std::move(tensor));

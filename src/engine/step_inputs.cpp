@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <string>
 
-#include "pajamas/error.h"
+#include "engine/tensor_lookup.h"
 
 namespace pajamas {
 namespace {
@@ -24,15 +24,8 @@ const StepInput* find_step_input(std::string_view name) noexcept {
 }
 
 StepInputs::StepInputs(const Engine& engine) {
-  const std::vector<TensorInfo>& inputs = engine.inputs();
   for (std::size_t i = 0; i < kStepInputs.size(); ++i) {
-    const auto found = std::find_if(inputs.begin(), inputs.end(),
-                                    [&](const TensorInfo& info) { return info.name == kStepInputs[i].name; });
-    if (found == inputs.end()) {
-      throw Error(ErrorKind::kBadInput, std::string("the engine has no input '") + kStepInputs[i].name + "'", {},
-                  "build the bundle again");
-    }
-    indices_[i] = static_cast<std::size_t>(found - inputs.begin());
+    indices_[i] = find_tensor(engine.inputs(), kStepInputs[i].name, "input");
   }
 }
 

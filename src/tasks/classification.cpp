@@ -7,6 +7,7 @@
 
 #include "bundle/bundle.h"
 #include "engine/engine_loader.h"
+#include "engine/tensor_lookup.h"
 #include "pajamas/error.h"
 #include "tasks/classification_runner.h"
 #include "tasks/registry.h"

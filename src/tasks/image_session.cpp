@@ -6,6 +6,7 @@
 
 #include "bundle/bundle.h"
 #include "engine/bundle_plan.h"
+#include "engine/tensor_lookup.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -56,17 +57,6 @@ std::optional<Shape> probe_shape(const TensorInfo& output) {
     shape.push_back(dimension.is_known() ? dimension.extent() : 1);
   }
   return shape;
-}
-
-std::size_t find_tensor(const std::vector<TensorInfo>& tensors, const std::string& name, const char* what) {
-  std::string known;
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (tensors[i].name == name) return i;
-    known += (known.empty() ? "'" : ", '") + tensors[i].name + "'";
-  }
-  throw Error(ErrorKind::kBadInput,
-              std::string("the engine has no ") + what + " '" + name + "'; it has " + (known.empty() ? "none" : known),
-              {}, "build the bundle again from the model");
 }
 
 std::string describe_output(const std::string& name, const Shape& shape) {

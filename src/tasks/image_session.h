@@ -62,9 +62,6 @@ class ImageSession {
   Tensor input_;
 };
 
-/// Index of the named tensor. Throws Error{kBadInput} listing those there are; `what` is "input" or "output".
-std::size_t find_tensor(const std::vector<TensorInfo>& tensors, const std::string& name, const char* what);
-
 /// Throws Error{kBadInput} when an input's declared shape cannot take the pictures that the facts describe.
 void check_image_input(const TensorInfo& input, const ImageInput& facts);
 

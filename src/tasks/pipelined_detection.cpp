@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/tensor_lookup.h"
 #include "media/jpeg_header.h"
 #include "pajamas/error.h"
 #include "tasks/detection_runner.h"

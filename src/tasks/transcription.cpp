@@ -4,11 +4,8 @@
 #include <utility>
 
 #include "bundle/bundle.h"
-#include "engine/engine_loader.h"
-#include "tasks/image_session.h"
 #include "tasks/registry.h"
 #include "tasks/transcription/transcription_model.h"
-#include "tasks/transcription/voice_detector.h"
 
 namespace pajamas {
 std::string Transcript::text() const {
@@ -18,15 +15,7 @@ std::string Transcript::text() const {
 }
 
 struct Transcriber::Impl {
-  Impl(const Bundle& bundle, const SessionOptions& options) : model(bundle, engines_of(bundle, options)) {}
-
-  static EngineSource engines_of(const Bundle& bundle, SessionOptions options) {
-    return [bundle, options](const std::string& part) {
-      SessionOptions own = options;
-      own.is_exact_fp32 = options.is_exact_fp32 || part == kVoicePart;  // As it was built and proven.
-      return load_engine(bundle, part, own);
-    };
-  }
+  Impl(const Bundle& bundle, const SessionOptions& options) : model(bundle, bundle_engines(bundle, options)) {}
 
   TranscriptionModel model;
 };

@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "engine/bundle_plan.h"
-#include "engine/engine_loader.h"
 #include "graph/passes/dense_cache.h"
 #include "graph/passes/expand_paged_attention.h"
 #include "io/onnx_reader.h"
 #include "pajamas/error.h"
+#include "tasks/registry.h"
 #include "tasks/transcription/transcription_model.h"
 #include "toolchain/bundle_source.h"
 #include "toolchain/target_form.h"
@@ -26,16 +26,6 @@ constexpr std::uint64_t kMaxTextBytes = 64ULL << 20;
 
 std::shared_ptr<const Engine> by_onnxruntime(const Model& model, int num_threads) {
   return onnxruntime_engine(load_language_reference(model, num_threads).session, num_threads);
-}
-
-/// The engines of the bundle on this machine.
-EngineSource bundle_engines(const Bundle& bundle, int num_threads) {
-  return [bundle, num_threads](const std::string& part) {
-    SessionOptions options;
-    options.num_threads = num_threads;
-    options.is_exact_fp32 = part == kVoicePart;  // As it was built and proven.
-    return load_engine(bundle, part, options);
-  };
 }
 
 /// The graphs that the bundle's engines were built from.
@@ -75,7 +65,7 @@ EngineSource source_graphs(std::shared_ptr<const ImportedModel> imported, int nu
 std::unique_ptr<TranscriptionModel> open_bundle(const Bundle& bundle, int num_threads, AudioQuality& quality) {
   quality.ran = "the engines of the bundle";
   try {
-    return std::make_unique<TranscriptionModel>(bundle, bundle_engines(bundle, num_threads));
+    return std::make_unique<TranscriptionModel>(bundle, bundle_engines(bundle, session_options(num_threads)));
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kDeviceMissing && error.kind() != ErrorKind::kUnsupported) throw;
     quality.ran = "the graphs that the engines were built from, by ONNX Runtime";

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/tensor_lookup.h"
 #include "pajamas/error.h"
 
 namespace pajamas {
@@ -148,17 +149,11 @@ CachedSequence::CachedSequence(std::shared_ptr<const Engine> engine, std::int64_
   } else {
     make_paged_cache();
   }
-  const auto& inputs = engine_->inputs();
   fixed_inputs_.reserve(fixed_inputs.size());
   for (const auto& fixed : fixed_inputs) {
-    const auto found =
-        std::find_if(inputs.begin(), inputs.end(), [&](const TensorInfo& info) { return info.name == fixed.first; });
-    if (found == inputs.end()) {
-      throw Error(ErrorKind::kUnsupported, "the engine has no input '" + fixed.first + "'", {},
-                  "build the bundle again");
-    }
+    const std::size_t index = find_tensor(engine_->inputs(), fixed.first, "input");
     fixed_inputs_.push_back(fixed.second);
-    session_->set_input(static_cast<std::size_t>(found - inputs.begin()), fixed_inputs_.back().view());
+    session_->set_input(index, fixed_inputs_.back().view());
   }
 }
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "engine/tensor_lookup.h"
 #include "pajamas/error.h"
-#include "tasks/image_session.h"
 
 namespace pajamas {
 namespace {

@@ -1,9 +1,8 @@
 // Whether the parts of a bundle are those of its facts: inputs and outputs as docs/audio.md names them.
-#include <algorithm>
 #include <string>
 
+#include "engine/tensor_lookup.h"
 #include "pajamas/error.h"
-#include "tasks/image_session.h"
 #include "tasks/speech/voice_session.h"
 #include "tasks/task_checks.h"
 
@@ -28,9 +27,7 @@ void check_speech(const TaskFacts& task, const std::string& part, const std::vec
     for (const char* name : {"input", "input_lengths"}) need(inputs, name, "input", DType::kInt64);
     need(inputs, "scales", "input", DType::kFloat32);
     if (facts.num_speakers > 1) need(inputs, "sid", "input", DType::kInt64);
-    const bool is_aligned =
-        std::any_of(outputs.begin(), outputs.end(), [](const TensorInfo& info) { return info.name == "num_frames"; });
-    if (is_aligned) {
+    if (has_tensor(outputs, "num_frames")) {
       need(outputs, "num_frames", "output", DType::kInt64);
     } else {
       need(outputs, facts.noise_shape_output, "output", DType::kFloat32);

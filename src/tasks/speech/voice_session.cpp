@@ -6,9 +6,9 @@
 #include <numeric>
 #include <string>
 
+#include "engine/tensor_lookup.h"
 #include "pajamas/error.h"
 #include "pajamas/tensor.h"
-#include "tasks/image_session.h"
 #include "tasks/speech/normal_noise.h"
 
 namespace pajamas {
@@ -61,16 +61,6 @@ void VoiceSession::Part::set(const std::string& name, const TensorView& view) co
   session->set_input(find_tensor(engine->inputs(), name, "input"), view);
 }
 
-bool VoiceSession::Part::has_input(const std::string& name) const {
-  return std::any_of(engine->inputs().begin(), engine->inputs().end(),
-                     [&](const TensorInfo& info) { return info.name == name; });
-}
-
-bool VoiceSession::Part::has_output(const std::string& name) const {
-  return std::any_of(engine->outputs().begin(), engine->outputs().end(),
-                     [&](const TensorInfo& info) { return info.name == name; });
-}
-
 TensorView VoiceSession::Part::output(const std::string& name) const {
   return session->output(find_tensor(engine->outputs(), name, "output"));
 }
@@ -99,7 +89,7 @@ VoiceSession::VoiceSession(const SpeechFacts& facts, const VoiceEngines& engines
 }
 
 const VoiceSession::Part& VoiceSession::frame_source(const std::string& name) const {
-  if (align_ && align_->has_output(name)) return *align_;
+  if (align_ && has_tensor(align_->engine->outputs(), name)) return *align_;
   find_tensor(text_.engine->outputs(), name, "output");
   return text_;
 }
@@ -113,9 +103,9 @@ void VoiceSession::run_text(std::span<const std::int64_t> ids, const VoiceSettin
   text_.set("input", view_of(Shape{1, filled_length}, filled_ids.data()));
   text_.set("input_lengths", view_of(Shape{1}, &length));
   text_.set("scales", view_of(Shape{3}, scales.data()));
-  if (text_.has_input("sid")) text_.set("sid", view_of(Shape{1}, &settings.speaker));
+  if (has_tensor(text_.engine->inputs(), "sid")) text_.set("sid", view_of(Shape{1}, &settings.speaker));
   Tensor noise;
-  if (text_.has_input("duration_noise")) {
+  if (has_tensor(text_.engine->inputs(), "duration_noise")) {
     std::vector<float> drawn(static_cast<std::size_t>(2 * length));
     fill_normal(drawn, settings.seed, settings.sentence, kDurationStream);
     noise = with_zeros(view_of(Shape{1, 2, length}, drawn.data()), length, filled_length);

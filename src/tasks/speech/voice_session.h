@@ -56,8 +56,6 @@ class VoiceSession {
   struct Part {
     explicit Part(std::shared_ptr<const Engine> loaded) : engine(std::move(loaded)), session(engine->new_session()) {}
     void set(const std::string& name, const TensorView& view) const;
-    bool has_input(const std::string& name) const;
-    bool has_output(const std::string& name) const;
     TensorView output(const std::string& name) const;
 
     std::shared_ptr<const Engine> engine;

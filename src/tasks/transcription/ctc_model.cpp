@@ -5,8 +5,8 @@
 #include <cmath>
 #include <utility>
 
+#include "engine/tensor_lookup.h"
 #include "pajamas/error.h"
-#include "tasks/image_session.h"
 #include "tasks/transcription/decoding_rules.h"
 
 namespace pajamas {

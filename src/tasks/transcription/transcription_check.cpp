@@ -1,8 +1,8 @@
 // Whether the parts of a bundle are those of its facts: inputs and outputs as docs/audio.md names them.
-#include <algorithm>
 #include <string>
 
 #include "engine/step_inputs.h"
+#include "engine/tensor_lookup.h"
 #include "pajamas/error.h"
 #include "tasks/task_checks.h"
 
@@ -10,19 +10,15 @@ namespace pajamas {
 namespace {
 
 const TensorInfo& need(const std::vector<TensorInfo>& tensors, const std::string& name, DType dtype, std::size_t rank) {
-  const auto found =
-      std::find_if(tensors.begin(), tensors.end(), [&](const TensorInfo& info) { return info.name == name; });
-  if (found == tensors.end()) {
-    throw Error(ErrorKind::kBadInput, "the engine has no tensor '" + name + "'", {}, "build the bundle again");
-  }
-  if (found->dtype != dtype || found->shape.size() != rank) {
+  const TensorInfo& info = tensors[find_tensor(tensors, name, "tensor")];
+  if (info.dtype != dtype || info.shape.size() != rank) {
     throw Error(ErrorKind::kBadInput,
-                "tensor '" + name + "' of the engine is " + to_string(found->dtype) + " of rank " +
-                    std::to_string(found->shape.size()) + ", not " + to_string(dtype) + " of rank " +
+                "tensor '" + name + "' of the engine is " + to_string(info.dtype) + " of rank " +
+                    std::to_string(info.shape.size()) + ", not " + to_string(dtype) + " of rank " +
                     std::to_string(rank),
                 {}, "build the bundle again");
   }
-  return *found;
+  return info;
 }
 
 void need_extent(const TensorInfo& info, std::size_t axis, std::int64_t extent) {
@@ -53,9 +49,7 @@ void check_transcription(const TaskFacts& task, const std::string& part, const s
     need_extent(need(outputs, "cross_value.0", DType::kFloat32, 4), 2, whisper.num_positions);
   }
   if (part == whisper.decoder_part) {
-    const bool is_dense =
-        std::any_of(inputs.begin(), inputs.end(), [](const TensorInfo& info) { return info.name == "past_len"; });
-    if (is_dense) {
+    if (has_tensor(inputs, "past_len")) {
       for (const char* name : {"input_ids", "position_ids", "logit_rows", "past_len", "parents"}) {
         need(inputs, name, DType::kInt64, 1);
       }

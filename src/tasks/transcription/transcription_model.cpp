@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 
+#include "engine/engine_loader.h"
 #include "media/audio_reader.h"
 #include "pajamas/error.h"
 #include "tasks/transcription/voice_detector.h"
@@ -23,6 +24,14 @@ VoiceDetectorOptions detector_options(double max_speech_s) {
 }
 
 }  // namespace
+
+EngineSource bundle_engines(const Bundle& bundle, const SessionOptions& options) {
+  return [bundle, options](const std::string& part) {
+    SessionOptions own = options;
+    own.is_exact_fp32 = options.is_exact_fp32 || part == kVoicePart;
+    return load_engine(bundle, part, own);
+  };
+}
 
 TranscriptionModel::TranscriptionModel(const Bundle& bundle, const EngineSource& engines)
     : facts_(bundle.manifest().task.transcription.value()) {

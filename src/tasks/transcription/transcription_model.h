@@ -8,10 +8,14 @@
 #include <vector>
 
 #include "bundle/bundle.h"
+#include "engine/target.h"
 #include "pajamas/transcription.h"
 #include "tasks/transcription/recognizer.h"
 
 namespace pajamas {
+
+/// The engines of the bundle on this machine, each computing as it was built and proven.
+EngineSource bundle_engines(const Bundle& bundle, const SessionOptions& options);
 
 /// Use from one thread at a time.
 class TranscriptionModel {

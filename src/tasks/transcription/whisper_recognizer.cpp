@@ -4,7 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "tasks/image_session.h"
+#include "engine/tensor_lookup.h"
 #include "tasks/transcription/recognizer.h"
 #include "tasks/transcription/transcription_run.h"
 #include "tasks/transcription/whisper_session.h"
@@ -89,9 +89,7 @@ class EngineAligner final : public Aligner {
     give("position_ids", {DType::kInt64, shape, reinterpret_cast<const std::byte*>(positions_.data())});
     for (const auto& [name, view] : encoded_.encoded(chunk)) {
       // The aligner reads the keys alone of its last layer.
-      const bool is_wanted = std::any_of(engine_->inputs().begin(), engine_->inputs().end(),
-                                         [&, &wanted = name](const TensorInfo& input) { return input.name == wanted; });
-      if (is_wanted) give(name, view);
+      if (has_tensor(engine_->inputs(), name)) give(name, view);
     }
     session_->run();
     const TensorView view = session_->output(output_);

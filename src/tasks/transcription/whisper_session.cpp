@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "engine/dense_step.h"
+#include "engine/tensor_lookup.h"
 #include "pajamas/error.h"
-#include "tasks/image_session.h"
 
 namespace pajamas {
 namespace {
