@@ -1,12 +1,14 @@
 // espeak-ng reads a line and writes its phonemes, a clause a line. Its output goes to a pseudo-terminal, because into a
-// pipe it writes whole blocks. As one line may give any number of lines, two numbers are asked behind each clause:
-// their phonemes, learned at the start, mark the end. See phonemizer.h.
+// pipe it writes whole blocks; where there is none (a chroot without devpts, some sandboxes), each clause has a process
+// of its own, which takes a few milliseconds more. As one line may give any number of lines, two numbers are asked
+// behind each clause: their phonemes, learned at the start, mark the end. See phonemizer.h.
 #include "tasks/speech/phonemizer.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -45,19 +47,41 @@ constexpr const char* kCure =
               "install espeak-ng (apt install espeak-ng)");
 }
 
-/// The two ends of a pseudo-terminal that passes bytes on as they are.
-std::pair<Descriptor, Descriptor> open_terminal(const std::string& program) {
+/// What the program writes: the end that is read here, and the one that it writes to.
+struct OutputEnds {
+  Descriptor mine, its;
+};
+
+/// The two ends of a pseudo-terminal that passes bytes on as they are; nothing where the system gives none.
+std::optional<OutputEnds> open_terminal() {
   Descriptor master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
-  if (!master.is_open() || ::grantpt(master.get()) != 0 || ::unlockpt(master.get()) != 0) fail_to_start(program, errno);
+  if (!master.is_open() || ::grantpt(master.get()) != 0 || ::unlockpt(master.get()) != 0) return std::nullopt;
   char name[128];
-  if (const int error = ::ptsname_r(master.get(), name, sizeof(name)); error != 0) fail_to_start(program, error);
+  if (::ptsname_r(master.get(), name, sizeof(name)) != 0) return std::nullopt;
   Descriptor slave(::open(name, O_RDWR | O_NOCTTY | O_CLOEXEC));
-  if (!slave.is_open()) fail_to_start(program, errno);
   termios settings{};
-  if (::tcgetattr(slave.get(), &settings) != 0) fail_to_start(program, errno);
+  if (!slave.is_open() || ::tcgetattr(slave.get(), &settings) != 0) return std::nullopt;
   ::cfmakeraw(&settings);
-  if (::tcsetattr(slave.get(), TCSANOW, &settings) != 0) fail_to_start(program, errno);
-  return {std::move(master), std::move(slave)};
+  if (::tcsetattr(slave.get(), TCSANOW, &settings) != 0) return std::nullopt;
+  return OutputEnds{std::move(master), std::move(slave)};
+}
+
+OutputEnds open_pipe(const std::string& program) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) fail_to_start(program, errno);
+  return {Descriptor(ends[0]), above_standard_streams(Descriptor(ends[1]))};
+}
+
+/// The phonemes of a clause from the lines that answer it.
+std::string joined(const std::vector<std::string>& lines) {
+  std::string phonemes;
+  for (const std::string& line : lines) {
+    const std::size_t begin = line.find_first_not_of(' ');
+    if (begin == std::string::npos) continue;
+    if (!phonemes.empty()) phonemes += ' ';
+    phonemes += line.substr(begin, line.find_last_not_of(' ') + 1 - begin);
+  }
+  return phonemes;
 }
 
 /// Without "(en)" and the like, which mark words of another language.
@@ -79,13 +103,17 @@ std::string without_marks(const std::string& line) {
 }  // namespace
 
 struct Phonemizer::State {
-  State(const std::string& voice_name, const std::string& program_name) : voice(voice_name), program(program_name) {}
+  State(const std::string& voice_name, const std::string& program_name, PhonemizerProcess wanted)
+      : voice(voice_name), program(program_name), is_kept(wanted == PhonemizerProcess::kKept) {}
   ~State() { stop(); }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
   void start() {
-    auto terminal = open_terminal(program);
+    std::optional<OutputEnds> ends_of_output;
+    if (is_kept) ends_of_output = open_terminal();
+    is_kept = ends_of_output.has_value();
+    if (!is_kept) ends_of_output = open_pipe(program);
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) fail_to_start(program, errno);
     input = Descriptor(ends[0]);
@@ -94,9 +122,9 @@ struct Phonemizer::State {
     messages = Descriptor(ends[0]);
     const Descriptor child_messages = above_standard_streams(Descriptor(ends[1]));
     const int error = process.start({program, "-q", "--ipa", "-b", "1", "-v", voice},
-                                    {child_input.get(), terminal.second.get(), child_messages.get()});
+                                    {child_input.get(), ends_of_output->its.get(), child_messages.get()});
     if (error != 0) fail_to_start(program, error);
-    output = std::move(terminal.first);
+    output = std::move(ends_of_output->mine);
   }
 
   void stop() {
@@ -153,9 +181,38 @@ struct Phonemizer::State {
       char buffer[4096];
       const ssize_t count = ::read(output.get(), buffer, sizeof(buffer));
       if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) return std::nullopt;  // A terminal whose other end is closed gives EIO.
+      if (count <= 0) {  // A terminal whose other end is closed gives EIO.
+        if (is_kept || pending.empty()) return std::nullopt;
+        pending += '\n';
+        continue;
+      }
       pending.append(buffer, static_cast<std::size_t>(count));
     }
+  }
+
+  /// The lines that answer a clause, from a process of its own.
+  std::vector<std::string> ask_once(const std::string& line) {
+    start();
+    write(line);
+    ::shutdown(input.get(), SHUT_WR);
+    const auto deadline = Clock::now() + kAnswerLimit;
+    std::vector<std::string> lines;
+    std::size_t num_bytes = 0;
+    while (auto answer = read_line(deadline)) {
+      num_bytes += answer->size() + 1;
+      if (num_bytes > kMaxAnswerBytes) fail("writes without end");
+      lines.push_back(std::move(*answer));
+    }
+    if (const int status = process.wait(); !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+      fail("ended while it was being used");
+    }
+    stop();
+    return lines;
+  }
+
+  [[noreturn]] void refuse_voice() {
+    stop();
+    throw Error(ErrorKind::kDeviceMissing, "gives no phonemes for the voice '" + voice + "'" + said(), program, kCure);
   }
 
   /// What the end marks sound like: each is asked for twice, and is the first line that comes twice.
@@ -174,11 +231,11 @@ struct Phonemizer::State {
       if (is_twice) end_marks[num_learned++] = std::move(*line);
     }
     if (num_learned == end_marks.size() && end_marks[0] != end_marks[1]) return;
-    stop();
-    throw Error(ErrorKind::kDeviceMissing, "gives no phonemes for the voice '" + voice + "'" + said(), program, kCure);
+    refuse_voice();
   }
 
   std::string voice, program;
+  bool is_kept;  ///< One process for all clauses.
   CompanionProgram process;
   Descriptor input, output, messages;
   std::string pending;
@@ -186,15 +243,20 @@ struct Phonemizer::State {
   bool is_broken = false;
 };
 
-Phonemizer::Phonemizer(const std::string& voice, const std::string& program)
-    : state_(std::make_unique<State>(voice, program)) {
+Phonemizer::Phonemizer(const std::string& voice, const std::string& program, PhonemizerProcess process)
+    : state_(std::make_unique<State>(voice, program, process)) {
   // A voice goes on the command line behind -v; one that looks like an option is none.
   if (voice.empty() || voice[0] == '-') {
     throw Error(ErrorKind::kBadInput, "'" + voice + "' is no voice of espeak-ng", {}, "build the bundle again");
   }
-  state_->start();
   try {
-    state_->learn_end_marks();
+    if (state_->is_kept) state_->start();
+    if (state_->is_kept) {
+      state_->learn_end_marks();
+    } else {
+      state_->stop();
+      if (joined(state_->ask_once(std::string(kEndMarks[0]) + '\n')).empty()) state_->refuse_voice();
+    }
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kInternal) throw;
     throw Error(ErrorKind::kDeviceMissing, error.message(), program, kCure);
@@ -210,6 +272,7 @@ std::string Phonemizer::phonemes_of(std::string_view clause) {
     if ((c >= 0 && c < ' ') || c == '\x7f') c = ' ';
   }
   line += '\n';
+  if (!state_->is_kept) return joined(state_->ask_once(line));
   for (const std::string_view mark : kEndMarks) line += std::string(mark) + '\n';
   state_->write(line);
   const auto deadline = Clock::now() + kAnswerLimit;
@@ -224,14 +287,7 @@ std::string Phonemizer::phonemes_of(std::string_view clause) {
     lines.push_back(std::move(*answer));
   }
   lines.pop_back();
-  std::string phonemes;
-  for (const std::string& answer : lines) {
-    const std::size_t begin = answer.find_first_not_of(' ');
-    if (begin == std::string::npos) continue;
-    if (!phonemes.empty()) phonemes += ' ';
-    phonemes += answer.substr(begin, answer.find_last_not_of(' ') + 1 - begin);
-  }
-  return phonemes;
+  return joined(lines);
 }
 
 }  // namespace pajamas

@@ -8,13 +8,19 @@
 
 namespace pajamas {
 
-/// One running espeak-ng. Use from one thread at a time.
+enum class PhonemizerProcess {
+  kKept,     ///< One for all clauses; where the system has no pseudo-terminals, as kOneEach.
+  kOneEach,  ///< One for each clause.
+};
+
+/// espeak-ng with a voice. Use from one thread at a time.
 class Phonemizer {
  public:
   /// Starts `program` (a name on PATH, or a path) with a voice of it ("en-us"). Throws Error{kDeviceMissing} saying how
   /// to install it, where it cannot be started or does not know the voice.
-  Phonemizer(const std::string& voice, const std::string& program);
-  /// Ends and reaps it.
+  Phonemizer(const std::string& voice, const std::string& program,
+             PhonemizerProcess process = PhonemizerProcess::kKept);
+  /// Ends and reaps what runs.
   ~Phonemizer();
   Phonemizer(const Phonemizer&) = delete;
   Phonemizer& operator=(const Phonemizer&) = delete;

@@ -354,7 +354,10 @@ TEST(VoiceSession, APartOfItsOwnMakesTheFrames) {
     FakeVoice voice;
     std::vector<std::int64_t> frame_index;
     VoiceSession session = aligned_session(voice, num_frames, frame_index);
-    EXPECT_EQ(test::thrown_by([&] { session.speak(std::vector<std::int64_t>{1, 0, 2}, {}); }).kind(), ErrorKind::kInternal);
+    EXPECT_EQ(test::thrown_by([&] {
+                session.speak(std::vector<std::int64_t>{1, 0, 2}, {});
+              }).kind(),
+              ErrorKind::kInternal);
   }
 }
 
@@ -408,9 +411,33 @@ TEST(Phonemizer, FaultsAreNamed) {
   EXPECT_EQ(thrown_by([&] { phonemizer.phonemes_of("two"); }).kind(), ErrorKind::kInternal) << "and stays so";
 }
 
-TEST(Phonemizer, RealProgramSpeaksEnglish) {
+TEST(Phonemizer, AProcessForEachClauseEndsWithIt) {
+  const test::TemporaryFolder folder;
+  const std::string program = script(folder, R"(while read -r x; do echo " <$x> "; echo "(en)b"; done; printf last)");
+  Phonemizer phonemizer("en-us", program, PhonemizerProcess::kOneEach);
+  EXPECT_EQ(phonemizer.phonemes_of("one two"), "<one two> b last");
+  EXPECT_EQ(phonemizer.phonemes_of("x\ny"), "<x y> b last") << "one line whatever the clause holds";
+  const std::string silent = script(folder, "read -r x");
+  EXPECT_EQ(thrown_by([&] { Phonemizer("xx", silent, PhonemizerProcess::kOneEach); }).kind(),
+            ErrorKind::kDeviceMissing);
+  const std::string dies = script(folder, "read -r x; [ \"$x\" != one ] || { echo oh dear >&2; exit 3; }; echo a");
+  Phonemizer mortal("en-us", dies, PhonemizerProcess::kOneEach);
+  EXPECT_EQ(mortal.phonemes_of("two"), "a");
+  const Error dead = thrown_by([&] { mortal.phonemes_of("one"); });
+  EXPECT_EQ(dead.kind(), ErrorKind::kInternal);
+  EXPECT_THAT(dead.what(), HasSubstr("oh dear"));
+  EXPECT_EQ(thrown_by([] { Phonemizer("en-us", "/nowhere/espeak-ng", PhonemizerProcess::kOneEach); }).kind(),
+            ErrorKind::kDeviceMissing);
+}
+
+class PhonemizerTest : public testing::TestWithParam<PhonemizerProcess> {};
+INSTANTIATE_TEST_SUITE_P(Processes, PhonemizerTest,
+                         testing::Values(PhonemizerProcess::kKept, PhonemizerProcess::kOneEach),
+                         [](const auto& info) { return info.param == PhonemizerProcess::kKept ? "kept" : "one_each"; });
+
+TEST_P(PhonemizerTest, RealProgramSpeaksEnglish) {
   if (!std::filesystem::exists("/usr/bin/espeak-ng")) GTEST_SKIP() << "espeak-ng is not installed: run ./dev setup";
-  Phonemizer phonemizer("en-us", "espeak-ng");
+  Phonemizer phonemizer("en-us", "espeak-ng", GetParam());
   EXPECT_EQ(phonemizer.phonemes_of("hello world"), "h\xC9\x99l\xCB\x88o\xCA\x8A w\xCB\x88\xC9\x9C\xCB\x90ld");
   EXPECT_EQ(phonemizer.phonemes_of("..."), "");
   EXPECT_EQ(phonemizer.phonemes_of("hello"), "h\xC9\x99l\xCB\x88o\xCA\x8A") << "nothing is left over";
@@ -419,7 +446,7 @@ TEST(Phonemizer, RealProgramSpeaksEnglish) {
   EXPECT_GT(first.size(), 30U);
   EXPECT_GT(second.size(), 30U);
   EXPECT_EQ(phonemizer.phonemes_of("7361529"), first);
-  EXPECT_EQ(thrown_by([] { Phonemizer("qqq", "espeak-ng"); }).kind(), ErrorKind::kDeviceMissing);
+  EXPECT_EQ(thrown_by([] { Phonemizer("qqq", "espeak-ng", GetParam()); }).kind(), ErrorKind::kDeviceMissing);
 }
 
 }  // namespace
