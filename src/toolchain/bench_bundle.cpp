@@ -22,6 +22,15 @@
 namespace pajamas {
 namespace {
 
+/// What one run takes of the first input: its first extent, unless it is a picture or a row without a batch.
+std::int64_t items_of_run(const std::vector<TensorInfo>& infos, const std::vector<Tensor>& inputs,
+                          const TaskFacts& task) {
+  if (inputs.empty() || inputs[0].shape().rank() < 2) return 1;
+  const ImageInput* image = picture_input(task);
+  const bool has_batch = image == nullptr || image->input != infos[0].name || image->has_batch;
+  return has_batch ? inputs[0].shape()[0] : 1;
+}
+
 Shape bench_shape(const TensorInfo& info, std::int64_t batch, const BuildPlan& plan, const TaskFacts& task) {
   const ShapeProfile* profile = find_profile(plan.profiles, info.name);
   // Gives the size of inputs that leave height and width open.
@@ -151,7 +160,8 @@ nlohmann::json bench_bundle(const BenchRequest& request) {
     session->set_input(i, inputs.back().view());
     shapes[info.name] = shape.extents();
   }
-  const auto batch = static_cast<double>(inputs.empty() || inputs[0].shape().rank() == 0 ? 1 : request.batch);
+  const std::int64_t num_items = items_of_run(engine->inputs(), inputs, manifest.task);
+  const auto batch = static_cast<double>(num_items);
 
   std::vector<Contender> contenders = {contender_of(manifest.target, *session, batch)};
   std::shared_ptr<const Engine> peer;
@@ -195,7 +205,7 @@ nlohmann::json bench_bundle(const BenchRequest& request) {
                            {"model", manifest.model},
                            {"target", manifest.target},
                            {"part", part.name},
-                           {"batch", request.batch},
+                           {"batch", num_items},
                            {"inputs", shapes},
                            {"engine", engine->describe()},
                            {"latency_ms", to_json(measured[0].total_ms)},

@@ -128,8 +128,18 @@ TEST_F(CliTest, SmallModelBuildsInspectsAndVerifies) {
   const ProgramRun measured = pajamas({"bench", path("b"), "--seconds", "0.2", "--batch", "3", "--json"});
   ASSERT_EQ(measured.exit_code, 0) << measured.errors;
   EXPECT_EQ(schema_violations(measured.json(), "bench"), "");
+  EXPECT_EQ(measured.json()["batch"], 3);
   // A model whose task is not known cannot take pictures.
   expect_failure({"run", path("b"), (kDeps / "data/bus.jpg").string()}, 3, "--task");
+}
+
+TEST_F(CliTest, BenchCountsTheItemsOfAFixedBatch) {
+  ASSERT_EQ(
+      pajamas({"build", path("relu.onnx"), "--target", "openvino", "--shapes", "x:5x4", "-o", path("b")}).exit_code, 0);
+  const ProgramRun measured = pajamas({"bench", path("b"), "--seconds", "0.2", "--batch", "5", "--json"});
+  ASSERT_EQ(measured.exit_code, 0) << measured.errors;
+  EXPECT_EQ(measured.json()["batch"], 5);
+  EXPECT_EQ(measured.json()["inputs"]["x"][0], 5);
 }
 
 TEST_F(CliTest, VerifyRefusesAnotherSource) {
