@@ -27,8 +27,8 @@ endif()
 
 if(PAJAMAS_HAS_CUDA)
   set(CMAKE_CUDA_COMPILER ${PAJAMAS_NVCC} CACHE FILEPATH "nvcc")
-  # Ada and Hopper by name; other chips get their kernels from NVRTC and the libraries.
-  set(CMAKE_CUDA_ARCHITECTURES 89-real 90a-real)
+  # Ada and Hopper by name, others from SM 8.0 on as PTX that the driver compiles. Most kernels are NVRTC's anyway.
+  set(CMAKE_CUDA_ARCHITECTURES 80-virtual 89-real 90a-real)
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
   if(CCACHE_PROGRAM)
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
