@@ -55,6 +55,7 @@ struct Product {
   bool is_b_along_k;
   /// Of the four lanes that hold a thread's rows of A, when A comes from registers: four words of each.
   const u32* registers[4] = {};
+  bool is_a_along_k = true;
 };
 
 struct Products {
@@ -181,7 +182,7 @@ inline void perform(const Product& product) {
         const u32 word = product.registers[k % 8 / 2][k / 8 * 2 + i] >> (k % 2 * 16);
         left[i][k] = kIsBfloat ? from_bfloat(static_cast<u16>(word)) : from_half(static_cast<u16>(word));
       } else {
-        left[i][k] = element(product.a, true, warp * 16 + fiber.lane / 4 + i * 8, k);
+        left[i][k] = element(product.a, product.is_a_along_k, warp * 16 + fiber.lane / 4 + i * 8, k);
       }
     }
   }
@@ -250,6 +251,33 @@ inline void wait_for_data(u32 barrier, u32 parity) { wait_barrier(barrier, parit
 inline void store_to(u32 address, u32 rank, float4 value) {
   std::memcpy(lp::cluster->blocks[rank]->memory.data() + address, &value, sizeof value);
 }
+inline void load_rows(u32 (&r)[4], u32 from) { load_matrices(r, from); }
+/// Of stmatrix: lane 8 i + row brings the address of a row of matrix i.
+inline void store_rows(u32 to, const u32 (&r)[4]) {
+  lp::Fiber& fiber = lp::current();
+  fiber.warp->words[fiber.lane][0] = to;
+  lp::meet(fiber.warp->meeting);
+  for (int i = 0; i < 4; ++i) {
+    const u32 row = fiber.warp->words[static_cast<std::size_t>(i * 8 + fiber.lane / 4)][0];
+    std::memcpy(lp_shared(row, 16) + fiber.lane % 4 * 4, &r[i], 4);
+  }
+  lp::meet(fiber.warp->meeting);
+}
+inline void load_transposed(u32 (&r)[4], u32 from) { load_matrices_transposed(r, from); }
+/// The same, where a row of a matrix is a column of the registers'.
+inline void store_transposed(u32 to, const u32 (&r)[4]) {
+  lp::Fiber& fiber = lp::current();
+  fiber.warp->words[fiber.lane][0] = to;
+  lp::meet(fiber.warp->meeting);
+  for (int i = 0; i < 4; ++i) {
+    for (int half = 0; half < 2; ++half) {
+      const u32 row = fiber.warp->words[static_cast<std::size_t>(i * 8 + fiber.lane % 4 * 2 + half)][0];
+      const u16 bits = static_cast<u16>(r[i] >> (half * 16));
+      std::memcpy(lp_shared(row, 16) + fiber.lane / 4 * 2, &bits, 2);
+    }
+  }
+  lp::meet(fiber.warp->meeting);
+}
 inline void begin_products() {}
 inline void lp_multiply(const lp::Product& product) {
   if (lp::is_late) {
@@ -278,7 +306,7 @@ void multiply_registers(float (&sums)[count], const u32* a, u64 b, int keeps, bo
 #ifdef kIsBAlongK
 template <int count>
 void multiply(float (&sums)[count], u64 a, u64 b, int keeps) {
-  multiply_along(sums, a, b, keeps, kIsBAlongK != 0);
+  lp_multiply({sums, count, a, b, keeps, kIsBAlongK != 0, {}, kIsAAlongK != 0});
 }
 #endif
 inline void commit_products() {

@@ -4,13 +4,17 @@
 // again. The others multiply by wgmma straight from shared memory with float32 sums in registers, finish them (bias,
 // residual, activation) and store whole rows. The grid is as large as the device; each block takes tile after tile.
 //
-// kIsAlternating: the two warpgroups have a tile each and take turns with the tensor cores, so that one finishes its
-// sums while the other multiplies: for activations that cost something. Otherwise they share a tile, one half of its
-// rows each.
+// kIsAlternating: the warpgroups have a tile each and take turns with the tensor cores, so that one finishes its sums
+// while another multiplies. Otherwise there are two, and they share a tile, one half of its rows each. Finishing takes
+// more than twice its time while another multiplies, which leaves little of the registers' ports and of shared memory:
+// where K is short and much is read and written beside the products, kGroups is 3.
 // kCluster 2: two blocks with neighbouring rows of A fetch half of the same columns of B each, for both.
 // kKeepsB: all tiles of a block have the same columns, whose part of B it fetches once and keeps; the places hold A
-// alone. Shared memory gives 128 bytes a cycle to the tensor cores and the copy engine together: for short K it, not the
-// tensor cores, is what a tile waits for.
+// alone. Shared memory gives 128 bytes a cycle to the tensor cores and the copy engine together: for short K it, not
+// the tensor cores, is what a tile waits for. kDelay: of two halves of a tile the second begins so many pieces of K
+// behind the first, and ends behind it, so that the tensor cores have work while one of them finishes its sums.
+// kIsTransposed: what is called A, its rows and kM here are B's columns, and B and kN the rows of A. The instruction
+// has 64 rows whatever one does, its columns are any multiple of 8: so the tiles of few rounds can be cut to fill them.
 // kSplits above 1: the blocks of a cluster share one tile, each a part of K. Each then finishes a share of the tile,
 // for which the others write their sums into its shared memory; they are added in a fixed order. kIsWindow: A is a
 // convolution's, its rows the pixels of the result; a piece of K is 64 channels of one tap, and the copy engine gathers
@@ -88,6 +92,23 @@ __device__ __forceinline__ void load_pixels(u32 to, const TensorMap* map, u32 ba
       "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8};"
       ::"r"(to), "l"(map), "r"(barrier), "r"(channel), "r"(x), "r"(y), "r"(image), "h"((u16)tap_x), "h"((u16)tap_y) : "memory");
 }
+// Four matrices of 8 x 8 numbers, as a lane has the sums of wgmma; shared memory has their rows or, transposed, columns.
+__device__ __forceinline__ void load_rows(u32 (&r)[4], u32 from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(from) : "memory");
+}
+__device__ __forceinline__ void store_rows(u32 to, const u32 (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};"
+               ::"r"(to), "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3]) : "memory");
+}
+__device__ __forceinline__ void load_transposed(u32 (&r)[4], u32 from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(from) : "memory");
+}
+__device__ __forceinline__ void store_transposed(u32 to, const u32 (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};"
+               ::"r"(to), "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3]) : "memory");
+}
 __device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int pending> __device__ __forceinline__ void wait_products() {
@@ -105,9 +126,9 @@ __device__ __forceinline__ void wait_for_cluster() {
   __syncthreads();
 #endif
 }
-// 168 registers a thread at the launch: those who fetch need few.
-__device__ __forceinline__ void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 40;"); }
-__device__ __forceinline__ void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 232;"); }
+// All threads have as many registers at the launch: those who fetch need few.
+__device__ __forceinline__ void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kFetcherRegisters)); }
+__device__ __forceinline__ void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kGroupRegisters)); }
 __device__ __forceinline__ void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 __device__ __forceinline__ void start_successor() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 #define SHARED_MEMORY(name) extern __shared__ __align__(128) unsigned char name[]
@@ -127,20 +148,27 @@ constexpr int kStagingBytes = 4 * 2048;                         // Of a warpgrou
 constexpr int kTilesM = (kM + kTileRows * kCluster - 1) / (kTileRows * kCluster);   // Rows of tiles, a cluster's together.
 constexpr int kTilesN = (kN + kColumns - 1) / kColumns;
 constexpr int kTiles = kTilesM * kTilesN;
-constexpr int kBiasPitch = (kColumns + 63) / 64 * 64;
+constexpr int kBiases = kIsTransposed ? kGroupRows : kColumns;    // Of a warpgroup's tile.
+constexpr int kBiasPitch = (kBiases + 63) / 64 * 64, kBiasesOfThread = (kBiases + 127) / 128;
 constexpr int kBShare = kColumns / kCluster;                    // Columns of B that one block of the cluster fetches.
 constexpr int kParts = kSplits > 1 ? kSplits / 2 : 1;            // Of the columns of a warpgroup: each another block's to finish.
 constexpr int kOwnColumns = kColumns / kParts;
 constexpr int kShareBytes = kSums * kOwnColumns / 2 * 512;       // Sums of one warpgroup that one block finishes.
 
+__device__ __forceinline__ int row_of(int tile, int rank) {
+  return ((kIsTransposed ? tile % kTilesM : tile / kTilesN) * kCluster + rank) * kTileRows;
+}
+__device__ __forceinline__ int column_of(int tile) { return (kIsTransposed ? tile / kTilesM : tile % kTilesN) * kColumns; }
+
 __device__ __forceinline__ void fetch_b(u32 to, const TensorMap* b, u32 barrier, int k, int column_begin, u32 rank) {
-  const int column = column_begin + (int)rank * kBShare;
 #if kIsBAlongK
-  load_box_for_all(to + rank * (kBShare * 128), b, barrier, k, column);
+  load_box_for_all(to + rank * (kBShare * 128), b, barrier, k, column_begin + (int)rank * kBShare);
 #else
+  // Panel by panel in turn: three of them are two and one.
 #pragma unroll
-  for (int panel = 0; panel < kBShare / 64; ++panel) {
-    load_box_for_all(to + (rank * (kBShare / 64) + panel) * 8192, b, barrier, column + panel * 64, k);
+  for (int i = 0; i < kColumns / 64; i += kCluster) {
+    const int panel = i + (int)rank;
+    if (kColumns / 64 % kCluster == 0 || panel < kColumns / 64) load_box_for_all(to + panel * 8192, b, barrier, column_begin + panel * 64, k);
   }
 #endif
 }
@@ -154,8 +182,11 @@ __device__ __forceinline__ void fetch_a(u32 to, const TensorMap* a, u32 barrier,
   const int tap = piece / kTapPieces;
   load_pixels(to, a, barrier, piece % kTapPieces * kPieceK, row % kOutWidth * kStrideX - kPadX,
               row / kOutWidth % kOutHeight * kStrideY - kPadY, row / (kOutWidth * kOutHeight), tap % kKernelX * kDilationX, tap / kKernelX * kDilationY);
-#else
+#elif kIsAAlongK
   load_box(to, a, barrier, piece * kPieceK, row);
+#else
+#pragma unroll
+  for (int panel = 0; panel < kTileRows / 64; ++panel) load_box(to + panel * 8192, a, barrier, row + panel * 64, piece * kPieceK);
 #endif
 }
 
@@ -170,12 +201,101 @@ __device__ __forceinline__ void multiply_stage(float (&sums)[kSums][kColumns / 2
 #endif
 #pragma unroll
     for (int i = 0; i < kSums; ++i) {
-      multiply(sums[i], descriptor(a + i * 8192 + step * 32, 16, 1024), from_b, is_first && step == 0 ? 0 : 1);
+#if kIsAAlongK
+      const u64 from_a = descriptor(a + i * 8192 + step * 32, 16, 1024);
+#else
+      const u64 from_a = descriptor(a + i * 8192 + step * 2048, 8192, 1024);
+#endif
+      multiply(sums[i], from_a, from_b, is_first && step == 0 ? 0 : 1);
     }
   }
   commit_products();
 }
 
+#if kIsTransposed
+// Sixteen bytes of the residual for each of the four places of a part that a thread copies; zeros outside.
+__device__ __forceinline__ void fetch_residual(uint4 (&to)[4], int channel, int row, const u16* __restrict__ residual) {
+  const int thread = threadIdx.x % 128;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const int r = row + k * 16 + thread / 8, c = channel + thread % 8 * 8;
+    to[k] = make_uint4(0, 0, 0, 0);
+    if (r < kN && c < kM) to[k] = *(const uint4*)(residual + (long long)r * kResidualStride + c);
+  }
+}
+
+// Sums become outputs part by part, 64 of the result's rows x 64 of its columns: a warp has 16 of those columns and
+// turns them as they go through shared memory, so that rows are stored whole.
+__device__ __forceinline__ void finish(float (&sums)[kSums][kColumns / 2], unsigned char* staging, const float* biases,
+                                       int column_begin, int row_begin, const u16* __restrict__ residual,
+                                       Result* __restrict__ y) {
+  constexpr int kPanels = (kColumns + 63) / 64;
+  const int thread = threadIdx.x % 128, lane = thread % 32, warp = thread / 32, group = threadIdx.x / 128 - 1;
+  // A lane's place in the first 16 rows: matrices by columns, then by rows.
+  const u32 place = shared_address(staging) + (lane / 16 * 8 + lane % 8) * 128 + (((warp * 2 + lane / 8 % 2) ^ (lane % 8)) << 4);
+#if kHasResidual
+  uint4 ahead[4];
+  fetch_residual(ahead, column_begin, row_begin, residual);
+#endif
+#pragma unroll
+  for (int q = 0; q < kSums * kPanels; ++q) {
+    const int i = q / kPanels, part = q % kPanels;
+    const int steps = (kColumns - part * 64) / 16 < 4 ? (kColumns - part * 64) / 16 : 4;   // Of 16 rows.
+#if kHasResidual
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int r = k * 16 + thread / 8;
+      *(uint4*)(staging + r * 128 + ((thread % 8 ^ (r & 7)) << 4)) = ahead[k];
+    }
+    if (q + 1 < kSums * kPanels) {
+      fetch_residual(ahead, column_begin + (q + 1) / kPanels * 64, row_begin + (q + 1) % kPanels * 64, residual);
+    }
+    meet(group + 1);
+#endif
+#if kHasBias
+    const float of_rows[2] = {biases[i * 64 + warp * 16 + lane / 4], biases[i * 64 + warp * 16 + lane / 4 + 8]};
+#endif
+#pragma unroll
+    for (int step = 0; step < 4; ++step) {
+      if (step >= steps) break;
+      float* const t = &sums[i][part * 32 + step * 8];
+#if kHasResidual
+      u32 bits[4];
+      load_transposed(bits, place + step * 2048);
+#endif
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        t[e] *= kScale;
+#if kHasBias
+        t[e] += of_rows[e / 2 % 2];
+#endif
+#if kHasResidual && kIsResidualFirst
+        t[e] += widen((u16)(bits[e / 2] >> (e % 2 * 16)));
+#endif
+        t[e] = activate(t[e]);
+#if kHasResidual && !kIsResidualFirst
+        t[e] += widen((u16)(bits[e / 2] >> (e % 2 * 16)));
+#endif
+      }
+    }
+#pragma unroll
+    for (int step = 0; step < 4; ++step) {
+      if (step >= steps) break;
+      const float* const t = &sums[i][part * 32 + step * 8];
+      const u32 bits[4] = {narrow(t[0], t[1]), narrow(t[2], t[3]), narrow(t[4], t[5]), narrow(t[6], t[7])};
+      store_transposed(place + step * 2048, bits);
+    }
+    meet(group + 1);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int r = k * 16 + thread / 8, row = row_begin + part * 64 + r, column = column_begin + i * 64 + thread % 8 * 8;
+      const uint4 bits = *(const uint4*)(staging + r * 128 + ((thread % 8 ^ (r & 7)) << 4));
+      if (k < steps && row < kN && column < kM) *(uint4*)(y + (long long)row * kYStride + column) = bits;
+    }
+    meet(group + 1);
+  }
+}
+#else
 // Sixteen bytes of the residual for each of the four places of a part that a lane copies; zeros outside.
 __device__ __forceinline__ void fetch_residual(uint4 (&to)[4], int row, int column, const u16* __restrict__ residual) {
   const int lane = threadIdx.x % 32;
@@ -201,7 +321,8 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kOwnColumns / 2], un
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   unsigned char* own = staging + warp * 2048;
   const int row = row_begin + warp * 16;
-  const int place = lane / 4 * 128 + lane % 4 * 4;                // Of a lane's numbers in its warp's part.
+  // Of the row that a lane names to ldmatrix and stmatrix: matrices by rows, then by columns.
+  const u32 place = shared_address(own) + lane % 16 * 128 + ((lane / 16 ^ (lane % 8)) << 4);
 #if kHasBias
   float2 pairs[8];
   load_pairs(pairs, biases, lane);
@@ -224,6 +345,9 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kOwnColumns / 2], un
     }
     wait_for_warp();
 #endif
+#if kHasResidual
+    u32 bits[4];
+#endif
     // First all numbers of the part, then its stores: the compiler may not move loads past them, and one chain of
     // dependent instructions after the other would take four times as long.
 #pragma unroll
@@ -238,9 +362,9 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kOwnColumns / 2], un
 #endif
       }
 #if kHasResidual
-      const u32* const high = (const u32*)(own + place + ((j ^ (lane / 4)) << 4));
-      const u32 bits[2] = {high[0], high[256]};                   // Eight rows further on: the same exchange of chunks.
-      const float rest[4] = {widen((u16)bits[0]), widen((u16)(bits[0] >> 16)), widen((u16)bits[1]), widen((u16)(bits[1] >> 16))};
+      if (j % 2 == 0) load_rows(bits, place ^ (j << 4));
+      const u32 low = bits[j % 2 * 2], high = bits[j % 2 * 2 + 1];
+      const float rest[4] = {widen((u16)low), widen((u16)(low >> 16)), widen((u16)high), widen((u16)(high >> 16))};
 #endif
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
@@ -279,12 +403,11 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kOwnColumns / 2], un
     }
 #else
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
+    for (int j = 0; j < 8; j += 2) {
       if (part * 8 + j >= kOwnColumns / 8) break;
       const float* const t = &sums[i][part * 32 + j * 4];
-      u32* const high = (u32*)(own + place + ((j ^ (lane / 4)) << 4));
-      high[0] = narrow(t[0], t[1]);
-      high[256] = narrow(t[2], t[3]);
+      const u32 pairs_of_rows[4] = {narrow(t[0], t[1]), narrow(t[2], t[3]), narrow(t[4], t[5]), narrow(t[6], t[7])};
+      store_rows(place ^ (j << 4), pairs_of_rows);
     }
     wait_for_warp();
 #pragma unroll
@@ -298,6 +421,8 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kOwnColumns / 2], un
     wait_for_warp();
   }
 }
+
+#endif
 
 #if kSplits > 1
 // The sums of a warpgroup are dealt out: part q of its columns goes to block group * kParts + q, which finishes it.
@@ -340,21 +465,36 @@ __device__ __forceinline__ bool share_sums(float (&own)[kSums][kOwnColumns / 2],
       to[3] += share.w;
     }
   }
-  meet(group);
+  meet(group + 1);
   if (thread < kSplits && thread != rank) arrive_with_data(taken, thread);
   return true;
 }
 #endif
 
-extern "C" __global__ void __launch_bounds__(384, 1) kClusterDims
+#if kHasBias
+// The biases of a tile to come, early: a load takes long enough to be felt at the beginning of a tile.
+__device__ __forceinline__ void fetch_biases(float (&to)[kBiasesOfThread], const Bias* __restrict__ bias, int tile, int rank,
+                                             int group) {
+  const int row = row_of(tile, rank) + (kIsAlternating ? 0 : group * kGroupRows);
+  const int first = kIsTransposed ? row : column_of(tile);
+#pragma unroll
+  for (int i = 0; i < kBiasesOfThread; ++i) {
+    const int place = i * 128 + threadIdx.x % 128;
+    const bool is_there = tile < kTiles && place < kBiases && first + place < (kIsTransposed ? kM : kN);
+    to[i] = is_there ? widen(bias[first + place]) : 0.0f;
+  }
+}
+#endif
+
+extern "C" __global__ void __launch_bounds__((kGroups + 1) * 128, 1) kClusterDims
 warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, const Bias* __restrict__ bias,
           const u16* __restrict__ residual, Result* __restrict__ y) {
   SHARED_MEMORY(memory);
   const u32 base = (shared_address(memory) + 1023) & ~1023u;
   const u32 places = base + kKeptBytes;
   unsigned char* const staging = memory + (places - shared_address(memory)) + kStages * kStageBytes;
-  float* const biases = (float*)(staging + 2 * kStagingBytes);
-  const u32 full = shared_address(biases + 2 * kBiasPitch), empty = full + kStages * 8;
+  float* const biases = (float*)(staging + kGroups * kStagingBytes);
+  const u32 full = shared_address(biases + kGroups * kBiasPitch), empty = full + kStages * 8;
   // Of the blocks that share a tile, and of those that fetch for each other.
   const u32 split = kSplits > 1 ? blockIdx.z : 0, rank = kSplits > 1 ? 0 : blockIdx.z;
   const int piece_begin = kPieces * (int)split / kSplits, piece_end = kPieces * ((int)split + 1) / kSplits;
@@ -386,24 +526,28 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
       Pipe pipe{0, 1};
       int ahead = 0;
 #if kKeepsB
-#if !kIsBConstant
+#if !kIsWeightConstant
       wait_for_predecessor();
 #endif
       expect_bytes(kept, kKeptBytes);
       for (int piece = 0; piece < kPieces; ++piece) {
         fetch_b(base + piece * kBBytes, &b, kept, k_of(piece), blockIdx.x % kTilesN * kColumns, rank);
       }
-#elif kIsBConstant
+#elif kIsWeightConstant
       for (int tile = blockIdx.x, piece = piece_begin; ahead < kStages && tile < kTiles; ++ahead) {
         expect_bytes(full + ahead * 8, kStageBytes);
-        fetch_b(places + ahead * kStageBytes + kABytes, &b, full + ahead * 8, k_of(piece), tile % kTilesN * kColumns, rank);
+        if (kIsTransposed) {
+          fetch_a(places + ahead * kStageBytes, &a, full + ahead * 8, piece, row_of(tile, rank));
+        } else {
+          fetch_b(places + ahead * kStageBytes + kABytes, &b, full + ahead * 8, k_of(piece), column_of(tile), rank);
+        }
         if (++piece == piece_end) { piece = piece_begin; tile += kNumClusters; }
       }
 #endif
       wait_for_predecessor();
       start_successor();
       for (int tile = blockIdx.x; tile < kTiles; tile += kNumClusters) {
-        const int row = (tile / kTilesN * kCluster + (int)rank) * kTileRows, column = tile % kTilesN * kColumns;
+        const int row = row_of(tile, rank), column = column_of(tile);
         for (int piece = piece_begin; piece < piece_end; ++piece) {
           const u32 stage = places + pipe.place * kStageBytes, barrier = full + pipe.place * 8;
           if (ahead > 0) {
@@ -411,9 +555,17 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
           } else {
             wait_barrier(empty + pipe.place * 8, pipe.parity);
             expect_bytes(barrier, kStageBytes);
-            if (!kKeepsB) fetch_b(stage + kABytes, &b, barrier, k_of(piece), column, rank);
+            if (kIsTransposed) {
+              fetch_a(stage, &a, barrier, piece, row);
+            } else if (!kKeepsB) {
+              fetch_b(stage + kABytes, &b, barrier, k_of(piece), column, rank);
+            }
           }
-          fetch_a(stage, &a, barrier, piece, row);
+          if (kIsTransposed) {
+            fetch_b(stage + kABytes, &b, barrier, k_of(piece), column, rank);
+          } else {
+            fetch_a(stage, &a, barrier, piece, row);
+          }
           pipe.next();
         }
       }
@@ -431,19 +583,26 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
     int round = 0;
 #endif
     // Turns are needed for more than speed: the parity of a place says nothing about whose tile lies there.
-    if (kIsAlternating && group == 1) {
-      tile += kNumClusters;
-      pipe.skip(kPieces);
-      give_turn(0);
+    if (kIsAlternating) {
+      tile += group * kNumClusters;
+      pipe.skip(group * kPieces);
+      if (group == kGroups - 1) give_turn(0);
     }
-    for (; tile < kTiles; tile += kIsAlternating ? 2 * kNumClusters : kNumClusters) {
-      const int row = (tile / kTilesN * kCluster + (int)rank) * kTileRows + (kIsAlternating ? 0 : group * kGroupRows);
-      const int column = tile % kTilesN * kColumns;
+    constexpr int kStep = kIsAlternating ? kGroups * kNumClusters : kNumClusters;
 #if kHasBias
-      meet(group);  // All have read those of the tile before.
-      for (int i = thread; i < kColumns; i += 128) own_biases[i] = column + i < kN ? widen(bias[column + i]) : 0.0f;
+    float next_biases[kBiasesOfThread];
+    fetch_biases(next_biases, bias, tile, rank, group);
 #endif
-      if (kIsAlternating) wait_for_turn(group);
+    for (; tile < kTiles; tile += kStep) {
+      const int row = row_of(tile, rank) + (kIsAlternating ? 0 : group * kGroupRows), column = column_of(tile);
+#if kHasBias
+      meet(group + 1);  // All have read those of the tile before.
+#pragma unroll
+      for (int i = 0; i < kBiasesOfThread; ++i) {
+        if (kBiases % 128 == 0 || i * 128 + thread < kBiases) own_biases[i * 128 + thread] = next_biases[i];
+      }
+#endif
+      if (kIsAlternating || (kDelay > 0 && group > 0)) wait_for_turn(group);
       int before = 0;
       for (int piece = piece_begin; piece < piece_end; ++piece) {
         wait_barrier(full + pipe.place * 8, pipe.parity);
@@ -456,13 +615,15 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
         }
         before = pipe.place;
         pipe.next();
+        if (kDelay > 0 && group == 0 && piece == piece_begin + kDelay - 1) give_turn(1);
       }
-      if (kIsAlternating) give_turn(1 - group);
+      if (kIsAlternating) give_turn((group + 1) % kGroups);
       wait_products<0>();
       if (thread < kCluster) arrive_at(empty + before * 8, thread);
-      if (kIsAlternating) pipe.skip(kPieces);
+      if (kIsAlternating) pipe.skip((kGroups - 1) * kPieces);
 #if kHasBias
-      meet(group);
+      fetch_biases(next_biases, bias, tile + kStep, rank, group);
+      meet(group + 1);
 #endif
 #if kSplits > 1
       float own[kSums][kOwnColumns / 2];

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "pajamas/error.h"
 #include "targets/cuda/backends/activation_source.h"
@@ -17,8 +18,9 @@
 namespace pajamas::cuda {
 namespace {
 
-constexpr std::int64_t kPieceBytes = 128;     ///< Of K in one stage: the width of the swizzle.
-constexpr std::int64_t kStagingBytes = 8192;  ///< Of a warpgroup (warpgroup_kernel.cpp).
+constexpr std::int64_t kManySums = 128 * 160;  ///< Of a warpgroup: above, a thread needs more than 232 registers.
+constexpr std::int64_t kPieceBytes = 128;      ///< Of K in one stage: the width of the swizzle.
+constexpr std::int64_t kStagingBytes = 8192;   ///< Of a warpgroup (warpgroup_kernel.cpp).
 
 bool is_small(DType dtype) { return dtype == DType::kFloat8E4M3Fn; }
 
@@ -179,19 +181,34 @@ std::optional<WarpgroupProblem> product_of(const Program& program, const Step& s
   return product;
 }
 
+/// The product that gives y's transpose: its rows are columns of b, its columns rows of a. Of y and the residual the
+/// strides stay what they were.
+WarpgroupProblem transposed(const WarpgroupProblem& product) {
+  WarpgroupProblem other = product;
+  std::swap(other.m, other.n);
+  other.a = {product.b.value, product.b.column_stride, product.b.row_stride, {}};
+  other.b = {product.a.value, product.a.column_stride, product.a.row_stride, {}};
+  return other;
+}
+
+/// The product as the shape cuts it.
+WarpgroupProblem turned(const WarpgroupProblem& product, const WarpgroupShape& shape) {
+  return shape.is_transposed ? transposed(product) : product;
+}
+
 std::int64_t tile_rows(const WarpgroupShape& shape) { return shape.is_alternating ? shape.rows : 2 * shape.rows; }
 std::int64_t stage_bytes(const WarpgroupShape& shape) {
   return (tile_rows(shape) + (shape.keeps_columns ? 0 : shape.columns)) * 128;
 }
 std::int64_t shared_bytes(const WarpgroupProblem& product, const WarpgroupShape& shape) {
-  const std::int64_t bias_bytes = ceil_div(shape.columns, 64) * 64 * 4;
+  const std::int64_t bias_bytes = ceil_div(shape.is_transposed ? shape.rows : shape.columns, 64) * 64 * 4;
   const std::int64_t kept_bytes = shape.keeps_columns ? product.num_pieces() * shape.columns * 128 : 0;
   // Sums that the other blocks of a tile leave here, and the barriers for them.
   const std::int64_t share_bytes =
       shape.splits > 1 ? 40 + shape.rows * shape.columns * 8 / shape.splits * (shape.splits - 1) : 0;
   // The stages begin at a multiple of 1,024, wherever shared memory does.
-  return 1024 + 8 + kept_bytes + shape.stages * (stage_bytes(shape) + 16) + 2 * (kStagingBytes + bias_bytes) +
-         share_bytes;
+  return 1024 + 8 + kept_bytes + shape.stages * (stage_bytes(shape) + 16) +
+         shape.groups * (kStagingBytes + bias_bytes) + share_bytes;
 }
 
 /// Tiles of one block of a cluster, all clusters together.
@@ -207,11 +224,22 @@ std::int64_t num_clusters(const WarpgroupProblem& product, const WarpgroupShape&
   return std::min(num_tiles(product, shape), std::max<std::int64_t>(1, most / across) * across);
 }
 
-bool fits(const WarpgroupProblem& product, const WarpgroupShape& shape) {
+/// `product` as turned() gives it.
+bool fits(const Program& program, const WarpgroupProblem& product, const WarpgroupShape& shape) {
   if (shape.rows != 64 && shape.rows != 128) return false;
-  if (shape.columns < 64 || shape.columns > 256 || shape.columns % 32 != 0) return false;
-  // Sums of a thread: 160 of its 232 registers.
-  if (shape.rows * shape.columns > 128 * 160) return false;
+  if (shape.columns < 64 || shape.columns > 256 || shape.columns % (shape.is_transposed ? 16 : 32) != 0) return false;
+  if (shape.is_transposed) {
+    if (product.pixels || !is_half(dtype_of(program, product.a.value))) return false;
+    if (shape.splits != 1 || shape.keeps_columns || product.m < 64) return false;
+  }
+  if (shape.groups != 2 && (shape.groups != 3 || !shape.is_alternating)) return false;
+  // Sums of a thread: 160 of its 232 registers, 192 of 240, 96 of 160: one instruction, of 26 registers more than its
+  // sums, must fit the 128 of the launch.
+  if (shape.rows * shape.columns > 128 * (shape.groups == 3 ? 96 : 192)) return false;
+  // The second half is behind the first within the places, and never a tile.
+  if (shape.delay < 0 || shape.delay >= shape.stages) return false;
+  if (shape.delay > 0 && (shape.is_alternating || shape.splits != 1 || product.num_pieces() < shape.stages))
+    return false;
   if (shape.cluster != 1 && shape.cluster != 2) return false;
   if (shape.splits != 1) {
     if (shape.splits != 2 && shape.splits != 4 && shape.splits != 8) return false;
@@ -222,7 +250,7 @@ bool fits(const WarpgroupProblem& product, const WarpgroupShape& shape) {
   if (shape.stages < 3 || shape.stages > 8 || shared_bytes(product, shape) > kMaxSharedBytes) return false;
   // Panels of 64 columns of B where its rows run along N.
   const bool is_along_k = product.b.row_stride == 1;
-  return is_along_k || shape.columns / shape.cluster % 64 == 0;
+  return is_along_k || shape.columns % 64 == 0;
 }
 
 /// A rough time in cycles: for the order in which shapes are tried, no more.
@@ -232,17 +260,27 @@ double guess(const WarpgroupProblem& product, const WarpgroupShape& shape, int n
   const double pieces = static_cast<double>(ceil_div(product.num_pieces(), shape.splits));
   const auto rows = static_cast<double>(tile_rows(shape));
   const double columns = shape.columns, fetched_columns = shape.keeps_columns ? 0 : columns;
-  // Tensor cores do 2,048 products of 16 bits a cycle or 4,096 of 8, the L2 cache gives about 48 bytes, shared memory
+  // Tensor cores do 2,048 products of 16 bits a cycle or 4,096 of 8, the L2 cache gives about 55 bytes, shared memory
   // 128: what the copy engine writes and what each 64 rows are multiplied by.
   const double multiply = rows * columns * kPieceBytes / 4096;
-  const double load = (rows + fetched_columns / shape.cluster) * kPieceBytes / 48;
-  const double share = rows + fetched_columns + rows / 64 * (64 + columns);
-  // Sums that blocks exchange cost some 2 µs with two of them, 4 with four, whatever their number.
-  const double finish = static_cast<double>(shape.rows) * shape.columns * 0.3 / shape.splits +
-                        (shape.splits > 1 ? 1500 * shape.splits : 600);
+  const double load = (rows + fetched_columns / shape.cluster) * kPieceBytes / 55;
+  const double share = rows + fetched_columns + rows / 64 * (32 + columns);
   const double tile = pieces * std::max({multiply, load, share});
-  if (!shape.is_alternating) return rounds * (tile + finish);
-  return rounds * std::max(tile, finish / 2) + finish;
+  // What finishing a warpgroup's sums takes, by stamps of a kernel's clock: beside the products of another more than
+  // twice what it is alone; two halves at once, and sums that leave no registers, are in between. A power and a
+  // quotient are half of it.
+  const ActivationKind kind = product.epilogue->activation.kind;
+  const bool is_costly = kind != ActivationKind::kNone && kind != ActivationKind::kRelu;
+  const double sums = static_cast<double>(shape.rows) * shape.columns / shape.splits;
+  const double beside = sums * (is_costly ? 0.48 : 0.3) + 500;
+  const bool is_single = shape.is_alternating && sums <= kManySums;
+  const double alone = sums * (is_costly ? 0.4 : 0.25) / (is_single ? 2 : 1) + 500;
+  // Sums that blocks exchange cost some 2 µs with two of them, 4 with four, whatever their number.
+  const double exchange = shape.splits > 1 ? 1500 * shape.splits : 0;
+  // Of blocks that fetch for each other each waits for both.
+  const double start = shape.cluster > 1 ? 2500 : 0;
+  if (!shape.is_alternating) return start + rounds * (tile + alone + exchange);
+  return start + rounds * std::max(tile, (tile + beside) / shape.groups) + alone;
 }
 
 }  // namespace
@@ -252,7 +290,9 @@ std::string WarpgroupShape::to_string() const {
          (keeps_columns    ? "r"
           : is_alternating ? "a"
                            : "h") +
-         std::to_string(cluster) + "s" + std::to_string(stages) + (splits > 1 ? "k" + std::to_string(splits) : "");
+         std::to_string(cluster) + "s" + std::to_string(stages) + (splits > 1 ? "k" + std::to_string(splits) : "") +
+         (groups > 2 ? "g" + std::to_string(groups) : "") + (delay > 0 ? "d" + std::to_string(delay) : "") +
+         (is_transposed ? "t" : "");
 }
 
 std::optional<WarpgroupShape> parse_warpgroup_shape(const std::string& text) {
@@ -264,6 +304,12 @@ std::optional<WarpgroupShape> parse_warpgroup_shape(const std::string& text) {
     return std::nullopt;
   }
   if (int more = 0; std::sscanf(text.c_str() + end, "k%2d%n", &shape.splits, &more) == 1) end += more;
+  if (int more = 0; std::sscanf(text.c_str() + end, "g%1d%n", &shape.groups, &more) == 1) end += more;
+  if (int more = 0; std::sscanf(text.c_str() + end, "d%2d%n", &shape.delay, &more) == 1) end += more;
+  if (text[static_cast<std::size_t>(end)] == 't') {
+    shape.is_transposed = true;
+    ++end;
+  }
   shape.is_alternating = manner != 'h';
   shape.keeps_columns = manner == 'r';
   if (static_cast<std::size_t>(end) != text.size() || shape.to_string() != text) return std::nullopt;
@@ -278,21 +324,26 @@ std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step&
     std::int32_t rows, columns;
     bool is_alternating;
   };
-  constexpr std::array<Cut, 11> kCuts{{{64, 256, true},
+  constexpr std::array<Cut, 13> kCuts{{{64, 256, true},
                                        {128, 128, true},
                                        {128, 160, true},
+                                       {128, 192, true},
                                        {64, 192, true},
                                        {128, 96, true},
                                        {64, 128, true},
                                        {64, 64, true},
+                                       {128, 192, false},
                                        {64, 256, false},
                                        {64, 192, false},
                                        {64, 128, false},
                                        {64, 64, false}}};
   std::vector<std::pair<double, WarpgroupShape>> found;
   const auto add = [&](WarpgroupShape shape) {
-    while (shape.stages > 3 && shared_bytes(*product, shape) > kMaxSharedBytes) --shape.stages;
-    if (fits(*product, shape)) found.emplace_back(guess(*product, shape, num_multiprocessors), shape);
+    const WarpgroupProblem cut = turned(*product, shape);
+    while (shape.stages > 3 && shared_bytes(cut, shape) > kMaxSharedBytes) --shape.stages;
+    // Halves that do not end together: the tensor cores have work while one finishes its sums.
+    if (!shape.is_alternating && shape.splits == 1 && cut.num_pieces() >= shape.stages) shape.delay = 1;
+    if (fits(program, cut, shape)) found.emplace_back(guess(cut, shape, num_multiprocessors), shape);
   };
   for (const Cut& cut : kCuts) {
     for (const std::int32_t cluster : {1, 2}) {
@@ -301,7 +352,16 @@ std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step&
     }
     // Columns are kept for several tiles of a block.
     WarpgroupShape keeper{cut.rows, cut.columns, cut.is_alternating, 1, 8, 1, true};
-    if (num_tiles(*product, keeper) >= 3 * num_multiprocessors) add(keeper);
+    const bool is_narrow = cut.columns == 64 && product->n > 64;
+    if (num_tiles(*product, keeper) >= 3 * num_multiprocessors && !is_narrow) add(keeper);
+    // Three take turns where two would not hide what finishing takes.
+    WarpgroupShape third{cut.rows, cut.columns, cut.is_alternating, 1, 8, 1};
+    third.groups = 3;
+    if (num_tiles(*product, third) >= 3 * num_multiprocessors && cut.columns >= 128) {
+      add(third);
+      third.keeps_columns = true;
+      add(third);
+    }
     // Sums are split where tiles are few and K is long.
     for (const std::int32_t splits : {2, 4, 8}) {
       const WarpgroupShape shape{cut.rows, cut.columns, cut.is_alternating, 1, 8, splits};
@@ -310,7 +370,27 @@ std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step&
         add(shape);
     }
   }
-  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  const auto is_less = [](const auto& a, const auto& b) { return a.first < b.first; };
+  // Of the transpose the tiles that fill their rounds best; each way of cutting has some.
+  auto chosen = std::exchange(found, {});
+  constexpr std::size_t kTransposedOfCut = 2;
+  for (const std::int32_t rows : {64, 128}) {
+    for (const bool is_alternating : {true, false}) {
+      found.clear();
+      for (std::int32_t columns = 64; columns <= 256; columns += 16) {
+        for (const std::int32_t cluster : {1, 2}) {
+          WarpgroupShape shape{rows, columns, is_alternating, cluster, 8, 1};
+          shape.is_transposed = true;
+          if (cluster == 1 || product->n > tile_rows(shape)) add(shape);
+        }
+      }
+      std::stable_sort(found.begin(), found.end(), is_less);
+      found.resize(std::min(found.size(), kTransposedOfCut));
+      chosen.insert(chosen.end(), found.begin(), found.end());
+    }
+  }
+  found = std::move(chosen);
+  std::stable_sort(found.begin(), found.end(), is_less);
   std::vector<WarpgroupShape> shapes;
   for (const auto& [time, shape] : found) shapes.push_back(shape);
   return shapes;
@@ -318,15 +398,16 @@ std::vector<WarpgroupShape> warpgroup_shapes(const Program& program, const Step&
 
 KernelSource make_warpgroup_source(const Program& program, const Step& step, const WarpgroupShape& shape,
                                    int num_multiprocessors, const char* device_text) {
-  const auto product = product_of(program, step);
-  if (!product || !fits(*product, shape)) {
+  auto product = product_of(program, step);
+  if (product) product = turned(*product, shape);
+  if (!product || !fits(program, *product, shape)) {
     throw Error(ErrorKind::kUnsupported, "no warpgroup kernel " + shape.to_string() + " for this step");
   }
   const Epilogue& epilogue = *product->epilogue;
   const DType dtype = dtype_of(program, product->a.value);
   const bool is_bfloat = half_of(program, *product) == DType::kBfloat16;
   const bool is_y_small = is_small(dtype_of(program, product->y.value));
-  const bool is_along_k = product->b.row_stride == 1;
+  const bool is_along_k = product->b.row_stride == 1, is_a_along_k = product->a.column_stride == 1;
   const std::int32_t blocks = shape.cluster * shape.splits;  // Of a cluster.
   const std::int64_t clusters = num_clusters(*product, shape, num_multiprocessors);
   std::string constants;
@@ -352,6 +433,11 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
   number("kSums", shape.rows / 64);
   number("kColumns", shape.columns);
   number("kIsAlternating", shape.is_alternating ? 1 : 0);
+  number("kGroups", shape.groups);
+  number("kDelay", shape.delay);
+  const bool is_large = shape.rows * shape.columns > kManySums;
+  number("kFetcherRegisters", shape.groups == 3 ? 32 : is_large ? 24 : 40);
+  number("kGroupRegisters", shape.groups == 3 ? 160 : is_large ? 240 : 232);
   number("kCluster", shape.cluster);
   number("kStages", shape.stages);
   number("kSplits", shape.splits);
@@ -363,7 +449,10 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
   define("kYFactor", float_literal(1.0F / epilogue.y_scale));
   define("Result", is_y_small ? "unsigned char" : "unsigned short");
   number("kIsBAlongK", is_along_k ? 1 : 0);
-  number("kIsBConstant", program.buffer_of(product->b.value).place == Place::kConstant ? 1 : 0);
+  number("kIsAAlongK", is_a_along_k ? 1 : 0);
+  number("kIsTransposed", shape.is_transposed ? 1 : 0);
+  const ValueId weights = shape.is_transposed ? product->a.value : product->b.value;
+  number("kIsWeightConstant", program.buffer_of(weights).place == Place::kConstant ? 1 : 0);
   number("kYStride", product->y.row_stride);
   number("kHasBias", epilogue.bias ? 1 : 0);
   number("kHasResidual", product->residual ? 1 : 0);
@@ -380,7 +469,7 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
     result.source += device_text;
   } else {
     result.source += device_numbers_text() + std::string(warpgroup_device_text()) +
-                     wgmma_text({"multiply", shape.columns, dtype, false, is_along_k});
+                     wgmma_text({"multiply", shape.columns, dtype, false, is_along_k, is_a_along_k});
   }
   result.source +=
       "typedef float Number;\n"
@@ -390,16 +479,20 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
   result.entry = "warpgroup";
   const auto rows = static_cast<std::int32_t>(tile_rows(shape)), piece = static_cast<std::int32_t>(product->piece);
   const std::int32_t element_bytes = bits_of(dtype) / 8;
-  result.boxes = {{product->a.value,
-                   is_bfloat,
-                   product->m,
-                   product->tap_channels(),
-                   product->a.row_stride,
-                   rows,
-                   piece,
-                   {},
-                   product->pixels,
-                   element_bytes}};
+  if (is_a_along_k) {
+    result.boxes = {{product->a.value,
+                     is_bfloat,
+                     product->m,
+                     product->tap_channels(),
+                     product->a.row_stride,
+                     rows,
+                     piece,
+                     {},
+                     product->pixels,
+                     element_bytes}};
+  } else {
+    result.boxes = {{product->a.value, is_bfloat, product->k, product->m, product->a.column_stride, 64, 64, {}, {}}};
+  }
   if (is_along_k) {
     result.boxes.push_back({product->b.value,
                             is_bfloat,
@@ -420,7 +513,7 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
                       product->residual ? product->residual->value : product->a.value, product->y.value};
   result.grid[0] = static_cast<std::uint32_t>(clusters);
   result.grid[2] = static_cast<std::uint32_t>(blocks);
-  result.block_size = 384;
+  result.block_size = static_cast<std::uint32_t>((shape.groups + 1) * 128);
   result.shared_bytes = static_cast<std::uint32_t>(shared_bytes(*product, shape));
   return result;
 }

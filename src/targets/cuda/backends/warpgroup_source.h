@@ -16,7 +16,7 @@ namespace pajamas::cuda {
 /// How the work is cut.
 struct WarpgroupShape {
   std::int32_t rows = 64;      ///< That one of the two warpgroups holds sums of: 64 or 128.
-  std::int32_t columns = 128;  ///< Of a tile: a multiple of 32, 64 to 256; rows x columns at most 20,480.
+  std::int32_t columns = 128;  ///< Of a tile: a multiple of 32, 64 to 256; rows x columns at most 24,576.
   bool is_alternating =
       true;  ///< Each warpgroup has its own tile, and they multiply in turns; else one tile of 2 x rows.
   std::int32_t cluster = 1;  ///< 1, or 2 blocks that fetch the columns of B for each other.
@@ -25,9 +25,14 @@ struct WarpgroupShape {
                              ///< alternating.
 
   bool keeps_columns = false;  ///< A block fetches its columns of B once and keeps them; alternating, no cluster.
+  std::int32_t groups = 2;     ///< Warpgroups that multiply: 2, or 3 that alternate.
+  std::int32_t delay = 0;      ///< Pieces of K that the second half of a tile is behind the first.
+  /// y's transpose is computed: `rows` are columns of the step's b, `columns` rows of its a, any multiple of 16 of
+  /// them.
+  bool is_transposed = false;
 
-  /// "128x128a2s6", "64x128h1s5k4": the tactic's name ("a" alternating, "r" so and keeping its columns, "h" halves),
-  /// which parse_warpgroup_shape reads again.
+  /// "128x128a2s6", "64x128h1s5k4", "64x144h1s4d1t": the tactic's name ("a" alternating, "r" so and keeping its
+  /// columns, "h" halves, "g3" three warpgroups, "t" transposed), which parse_warpgroup_shape reads again.
   std::string to_string() const;
   bool operator==(const WarpgroupShape&) const = default;
 };

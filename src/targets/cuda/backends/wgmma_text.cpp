@@ -16,8 +16,8 @@ std::string wgmma_text(const WgmmaInstruction& instruction) {
   const bool is_small = instruction.dtype == DType::kFloat8E4M3Fn;
   const std::string type = is_small ? "e4m3" : instruction.dtype == DType::kBfloat16 ? "bf16" : "f16";
   // Which way a factor lies in shared memory is said of 16 bits only.
-  const std::string turns =
-      is_small ? "" : std::string(is_from_registers ? "" : ", 0") + (instruction.is_b_along_sum ? ", 0" : ", 1");
+  const std::string turn_of_a = is_from_registers ? "" : instruction.is_a_along_sum ? ", 0" : ", 1";
+  const std::string turns = is_small ? "" : turn_of_a + (instruction.is_b_along_sum ? ", 0" : ", 1");
   const std::string first =
       is_from_registers ? "{" + number(0) + "," + number(1) + "," + number(2) + "," + number(3) + "}" : number(0);
   const std::int64_t behind = is_from_registers ? 4 : 1;

@@ -17,6 +17,7 @@ struct WgmmaInstruction {
   bool is_from_registers = false;
   bool is_b_along_sum = true;  ///< The second factor's rows in shared memory run along the sum (those of 8 bits always
                                ///< do), else across it.
+  bool is_a_along_sum = true;  ///< The same of the first factor, where it is in shared memory.
 };
 
 /// `void name(float (&d)[columns / 2], a, u64 b, int keeps)`: d += a · b, or d = a · b where `keeps` is 0. a and b are
