@@ -180,20 +180,23 @@ Magnitudes measure(const Model& model, const std::vector<Tensor>& inputs, const 
   return magnitudes;
 }
 
-/// Products in 8-bit floats where they are faster.
-Model quantized(const Model& model, const cuda::BuildEngineOptions& build, const Options& options,
-                cuda::TimingCache& cache, Prepared& prepared) {
+/// With products in 8-bit floats where they are faster.
+cuda::BuiltEngine build_quantized(const Model& model, const cuda::BuildEngineOptions& build, const Options& options,
+                                  cuda::TimingCache& cache, Prepared& prepared) {
+  const auto device = cuda::DeviceContext::open();
   Magnitudes magnitudes = measure(model, prepared.inputs, options);
-  Model result = model;
-  quantize_products(result, magnitudes);
-  const cuda::ProductComparison products = cuda::compare_products(cuda::DeviceContext::open(), result, build, cache);
+  Model quantized = model;
+  quantize_products(quantized, magnitudes);
+  // The whole of it first, so that its kernels are tried in its plan too.
+  cuda::BuiltEngine built = cuda::build_engine(device, quantized, build, cache);
+  const cuda::ProductComparison products = cuda::compare_products(device, quantized, build, cache);
   prepared.products = to_json(products);
   const std::vector<std::string> wide = products.not_worth_it();
-  if (wide.empty()) return result;
+  if (wide.empty()) return built;
   for (const std::string& name : wide) magnitudes.erase(name);
-  result = model;
-  quantize_products(result, magnitudes);
-  return result;
+  quantized = model;
+  quantize_products(quantized, magnitudes);
+  return cuda::build_engine(device, quantized, build, cache);
 }
 
 }  // namespace
@@ -203,7 +206,7 @@ Prepared prepare(const std::filesystem::path& source, std::int64_t batch, const 
   prepared.source = source;
   prepared.batch = batch;
   const auto begin = Clock::now();
-  Model model = lowered(read_onnx(source), batch, options.precision, options.has_fp32_interface);
+  const Model model = lowered(read_onnx(source), batch, options.precision, options.has_fp32_interface);
   std::mt19937 random(1);
   for (const ValueInfo* input : model.graph.required_inputs()) {
     prepared.inputs.push_back(
@@ -216,8 +219,8 @@ Prepared prepare(const std::filesystem::path& source, std::int64_t batch, const 
   build.progress = options.progress;
   cuda::TimingCache cache;
   if (!options.timing_cache.empty()) cache = cuda::TimingCache::read(options.timing_cache);
-  if (options.is_fp8) model = quantized(model, build, options, cache, prepared);
-  prepared.built = cuda::build_engine(cuda::DeviceContext::open(), model, build, cache);
+  prepared.built = options.is_fp8 ? build_quantized(model, build, options, cache, prepared)
+                                  : cuda::build_engine(cuda::DeviceContext::open(), model, build, cache);
   if (!options.timing_cache.empty()) cache.write(options.timing_cache);
   prepared.build_seconds = seconds_since(begin);
   prepared.session = std::make_unique<cuda::DeviceSession>(prepared.built.engine);
@@ -251,8 +254,10 @@ nlohmann::json verify(Prepared& prepared, const Options& options) {
   const auto inputs = source.graph.required_inputs();
   const bool is_batch_open = !inputs.empty() && !(*inputs[0]->type->shape)[0].is_known();
   const cuda::CudaEngine& engine = *prepared.built.engine;
+  const bool is_quantised = options.is_fp8 || std::any_of(source.graph.nodes.begin(), source.graph.nodes.end(),
+                                                          [](const Node& node) { return node.is("QuantizeLinear"); });
   const Tolerance bound =
-      tolerance(options.precision, options.is_fp8 ? OperatorClass::kQuantised : OperatorClass::kNetwork);
+      tolerance(options.precision, is_quantised ? OperatorClass::kQuantised : OperatorClass::kNetwork);
   nlohmann::json compared = nlohmann::json::array();
   const auto judge = [&](std::size_t output, const Tensor& expected, const Tensor& got, std::int64_t item) {
     const Comparison comparison = compare(engine.outputs()[output].name, expected, got);

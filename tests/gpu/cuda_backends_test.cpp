@@ -48,6 +48,7 @@ double tolerance_of(DType dtype) {
     // One rounding to 3 bits of mantissa is uniform in half a unit either way: 2^-4 / sqrt(3) of numbers just above a
     // power of two, half of that just below one.
     case DType::kFloat8E4M3Fn: return 3.2e-2;
+    case DType::kInt8: return 1e-2;  // A level is rounded the other way here and there.
     default: return 1e-5;
   }
 }
@@ -57,6 +58,8 @@ std::uint32_t bits_from(float value, DType dtype) {
     case DType::kFloat16: return float16_from_float(value);
     case DType::kBfloat16: return bfloat16_from_float(value);
     case DType::kFloat8E4M3Fn: return float8_e4m3_from_float(value);
+    case DType::kInt8: return static_cast<std::uint8_t>(static_cast<std::int8_t>(value * 127));
+    case DType::kInt32: return std::bit_cast<std::uint32_t>(static_cast<std::int32_t>(value * 1000));
     default: return std::bit_cast<std::uint32_t>(value);
   }
 }
@@ -66,6 +69,8 @@ float value_from(std::uint32_t bits, DType dtype) {
     case DType::kFloat16: return float_from_float16(static_cast<std::uint16_t>(bits));
     case DType::kBfloat16: return float_from_bfloat16(static_cast<std::uint16_t>(bits));
     case DType::kFloat8E4M3Fn: return float_from_float8_e4m3(static_cast<std::uint8_t>(bits));
+    case DType::kInt8: return static_cast<float>(static_cast<std::int8_t>(bits));
+    case DType::kInt32: return static_cast<float>(std::bit_cast<std::int32_t>(bits));
     default: return std::bit_cast<float>(bits);
   }
 }
@@ -104,7 +109,8 @@ class Stage {
       const Buffer& buffer = program_.buffers[i];
       const std::size_t element_bytes = static_cast<std::size_t>(bits_of(types[i])) / 8;
       const std::size_t count = buffer.size_bytes / element_bytes;
-      const float scale = buffer.name == "weights" || buffer.name == "b" ? weight_scale : 1;
+      const bool is_weight = (buffer.name == "weights" || buffer.name == "b") && types[i] != DType::kInt8;
+      const float scale = is_weight ? weight_scale : 1;
       std::vector<float> values(count);
       std::vector<std::byte> bytes(buffer.size_bytes);
       for (std::size_t k = 0; k < count; ++k) {
@@ -171,7 +177,8 @@ class Stage {
     std::int64_t num_touched = 0;
     for (std::size_t i = 0; i < is_written_.size(); ++i) {
       const bool is_poison = bits(i) == poison;
-      num_missing += is_written_[i] != 0 && is_poison ? 1 : 0;
+      // Of integers it is a number like others.
+      num_missing += is_written_[i] != 0 && is_poison && dtype != DType::kInt8 ? 1 : 0;
       num_touched += is_written_[i] == 0 && !is_poison ? 1 : 0;
     }
     EXPECT_EQ(num_missing, 0) << "elements were not written";

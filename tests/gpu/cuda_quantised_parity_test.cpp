@@ -28,6 +28,7 @@ struct Row {
   std::string name;
   Ints input, output;
   std::function<GraphValue(GraphBuilder&, const GraphValue&)> build;
+  int num_integer_products = 0;
 };
 
 Tensor scaled_weight(const Ints& extents, unsigned seed, float factor) {
@@ -95,7 +96,7 @@ GraphValue quantised(GraphBuilder& g, const GraphValue& x, DType dtype, float sc
 /// int8 weights with a scale for each of `axis`, or one.
 GraphValue weights(GraphBuilder& g, const std::string& name, const Ints& extents, int axis) {
   Tensor codes(DType::kInt8, Shape(extents));
-  unsigned state = 12345;
+  unsigned state = 12345U + static_cast<unsigned char>(name.front());
   for (std::byte& code : codes.mutable_bytes()) {
     state = state * 1664525U + 1013904223U;
     code = static_cast<std::byte>(state >> 24U);
@@ -124,7 +125,49 @@ std::vector<Row> int8_rows() {
        {65, 80},
        [](GraphBuilder& g, const GraphValue& x) {
          return g.node("MatMul", {quantised(g, x, DType::kInt8, 0.008F, 0), weights(g, "w", {96, 80}, -1)});
-       }},
+       },
+       1},
+      {"MatMul, a scale a column, unsigned, 65 rows",
+       {65, 96},
+       {65, 80},
+       [](GraphBuilder& g, const GraphValue& x) {
+         return g.node("MatMul", {quantised(g, x, DType::kUint8, 0.008F, 127), weights(g, "w", {96, 80}, 1)});
+       },
+       1},
+      {"Gemm, a scale a row, a zero point",
+       {130, 64},
+       {130, 112},
+       [](GraphBuilder& g, const GraphValue& x) {
+         return g.node("Gemm",
+                       {quantised(g, x, DType::kInt8, 0.008F, 3), weights(g, "w", {112, 64}, 0),
+                        g.weight("b", scaled_weight({112}, 23, 1))},
+                       {{"transB", std::int64_t{1}}});
+       },
+       1},
+      {"MatMul, GELU, MatMul, residual, integers between",
+       {2, 49, 64},
+       {2, 49, 64},
+       [](GraphBuilder& g, const GraphValue& x) {
+         const auto inner =
+             g.node("MatMul", {quantised(g, x, DType::kInt8, 0.008F, 0), weights(g, "w1", {64, 144}, 1)});
+         const auto wide = g.node("Add", {inner, g.weight("b1", scaled_weight({144}, 25, 0.3F))});
+         const auto y =
+             g.node("MatMul", {quantised(g, gelu(g, wide), DType::kUint8, 0.01F, 20), weights(g, "w2", {144, 64}, 1)});
+         return g.node("Add", {g.node("Add", {y, g.weight("b2", scaled_weight({64}, 27, 0.3F))}), x});
+       },
+       2},
+      {"three products of one value",
+       {100, 64},
+       {100, 192},
+       [](GraphBuilder& g, const GraphValue& x) {
+         const auto y = quantised(g, x, DType::kInt8, 0.008F, -4);
+         return g.node(
+             "Concat",
+             {g.node("MatMul", {y, weights(g, "q", {64, 64}, 1)}), g.node("MatMul", {y, weights(g, "k", {64, 64}, 1)}),
+              g.node("MatMul", {y, weights(g, "v", {64, 64}, 1)})},
+             {{"axis", std::int64_t{1}}});
+       },
+       3},
       {"MatMul, a scale a column, unsigned",
        {5, 96},
        {5, 80},
@@ -182,11 +225,11 @@ Prepared prepared(const Row& row, Precision precision, bool is_float8) {
   return made;
 }
 
-int num_small_products(const Program& program) {
+int num_products(const Program& program, DType dtype) {
   int number = 0;
   for (const Step& step : program.steps) {
     const auto* product = std::get_if<MatMulStep>(&step.work);
-    number += product != nullptr && program.value(product->a).desc.dtype == DType::kFloat8E4M3Fn ? 1 : 0;
+    number += product != nullptr && program.value(product->a).desc.dtype == dtype ? 1 : 0;
   }
   return number;
 }
@@ -227,7 +270,8 @@ TEST_P(CudaQuantisedParity, every_row_lowers_to_what_the_host_computes_alike) {
     if (!support) continue;
     const ConstantTable constants = table_of(item.lowered);
     const LoweredProgram lowered = lower(item.lowered, constants);
-    EXPECT_EQ(num_small_products(lowered.program) > 0, is_float8);
+    EXPECT_EQ(num_products(lowered.program, DType::kFloat8E4M3Fn) > 0, is_float8);
+    EXPECT_EQ(num_products(lowered.program, DType::kInt8), row.num_integer_products);
     test::expect_near(run_on_host(lowered, constants, {item.x}), test::run_by_interpreter(item.model, {item.x}),
                       precision, row.name, OperatorClass::kQuantised);
   }

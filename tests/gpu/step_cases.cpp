@@ -70,6 +70,7 @@ const char* text(DType dtype) {
     case DType::kFloat16: return "fp16";
     case DType::kBfloat16: return "bf16";
     case DType::kFloat8E4M3Fn: return "fp8";
+    case DType::kInt8: return "int8";
     default: return "fp32";
   }
 }
@@ -135,7 +136,7 @@ StepCase matmul_case(const MatMulSpec& spec) {
   };
   const std::size_t num_batch = spec.batch.size();
   const auto a = matrix(spec.m, spec.k);
-  const DType factor = spec.is_small ? DType::kFloat8E4M3Fn : spec.dtype;
+  const DType factor = spec.is_integer ? DType::kInt8 : spec.is_small ? DType::kFloat8E4M3Fn : spec.dtype;
   product.a = add_value(program, "a", {factor, Shape(a), row_major(a)});
   const auto b = matrix(spec.k, spec.n);
   std::vector<std::int64_t> b_strides = row_major(b);
@@ -157,7 +158,15 @@ StepCase matmul_case(const MatMulSpec& spec) {
   std::int64_t num_rows = spec.m;
   for (const std::int64_t extent : spec.batch) num_rows *= extent;
   if (spec.y_scale > 0) product.epilogue.y_scale = spec.y_scale;
-  const DType result_type = spec.y_scale > 0 ? DType::kFloat8E4M3Fn : spec.dtype;
+  const DType result_type = spec.y_scale > 0 ? factor : spec.dtype;
+  product.epilogue.y_zero_point = spec.y_zero_point;
+  if (spec.has_column_scale) {
+    product.epilogue.column_scale = add_vector(program, "column_scale", DType::kFloat32, spec.n);
+  }
+  if (spec.a_zero_point != 0) {
+    product.epilogue.a_zero_point = spec.a_zero_point;
+    product.epilogue.column_sums = add_vector(program, "column_sums", DType::kInt32, spec.n);
+  }
   product.y = add_value(program, "y", {result_type, Shape(y), y_strides}, spec.y_offset,
                         num_rows * (spec.y_pitch == 0 ? spec.n : spec.y_pitch));
   finish(result, product);
@@ -467,6 +476,77 @@ std::vector<StepCase> step_cases() {
           .is_b_transposed = true,
           .has_bias = true,
           .is_small = true});
+  // 8-bit integers: the same layers, and odd ones.
+  for (const float y_scale : {0.0F, 0.02F}) {
+    matmul({.name = y_scale > 0 ? "vit fc1 int8 to int8" : "vit fc1 int8",
+            .m = 3152,
+            .n = 3072,
+            .k = 768,
+            .is_b_transposed = true,
+            .scale = 1e-5F,
+            .activation = gelu,
+            .has_bias = true,
+            .is_integer = true,
+            .has_column_scale = true,
+            .y_scale = y_scale});
+  }
+  matmul({.name = "vit fc2+res int8",
+          .m = 3152,
+          .n = 768,
+          .k = 3072,
+          .is_b_transposed = true,
+          .scale = 1e-5F,
+          .has_bias = true,
+          .residual = 1,
+          .is_integer = true,
+          .has_column_scale = true,
+          .a_zero_point = 2});
+  matmul({.name = "vit qkv int8",
+          .m = 197,
+          .n = 2304,
+          .k = 768,
+          .is_b_transposed = true,
+          .scale = 1e-5F,
+          .has_bias = true,
+          .is_integer = true,
+          .has_column_scale = true});
+  matmul({.name = "large fc1 int8",
+          .m = 1500,
+          .n = 5120,
+          .k = 1280,
+          .is_b_transposed = true,
+          .scale = 1e-5F,
+          .activation = gelu,
+          .has_bias = true,
+          .is_integer = true,
+          .has_column_scale = true});
+  matmul({.name = "odd int8",
+          .dtype = kBfloat,
+          .m = 13,
+          .n = 7,
+          .k = 5,
+          .is_b_transposed = true,
+          .scale = 1e-4F,
+          .activation = silu,
+          .has_bias = true,
+          .is_integer = true,
+          .has_column_scale = true,
+          .a_zero_point = -9});
+  matmul({.name = "odd int8 to int8",
+          .m = 65,
+          .n = 48,
+          .k = 80,
+          .is_b_transposed = true,
+          .y_pitch = 64,
+          .y_offset = 16,
+          .scale = 1e-5F,
+          .activation = silu,
+          .has_bias = true,
+          .is_integer = true,
+          .has_column_scale = true,
+          .a_zero_point = 4,
+          .y_scale = 0.01F,
+          .y_zero_point = -7});
   matmul({.name = "odd fp8", .m = 13, .n = 7, .k = 5, .is_b_transposed = true, .has_bias = true, .is_small = true});
   matmul({.name = "odd fp8 to fp8",
           .dtype = kBfloat,

@@ -45,8 +45,12 @@ struct MatMulSpec {
   cuda::Activation activation = {};
   bool has_bias = false;
   int residual = 0;
-  bool is_small = false;  ///< a and b of float8e4m3fn; `dtype` is that of the rest.
-  float y_scale = 0;      ///< Above 0: y of float8e4m3fn, by this scale.
+  bool is_small = false;    ///< a and b of float8e4m3fn; `dtype` is that of the rest.
+  bool is_integer = false;  ///< a and b of int8.
+  bool has_column_scale = false;
+  int a_zero_point = 0;
+  float y_scale = 0;     ///< Above 0: y of the factors' 8 bits, by this scale.
+  int y_zero_point = 0;  ///< Of int8.
 };
 StepCase matmul_case(const MatMulSpec& spec);
 

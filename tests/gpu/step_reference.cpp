@@ -21,6 +21,7 @@ class Reader {
   Reader(const Program& program, const std::vector<std::vector<float>>& buffers)
       : program_(program), buffers_(buffers) {}
   const Shape& extents(ValueId id) const { return program_.value(id).desc.extents; }
+  DType dtype(ValueId id) const { return program_.value(id).desc.dtype; }
   /// `index` may have more axes than the value: the last count, as broadcasting has it. Axes of extent 1 repeat.
   double at(ValueId id, const Index& index) const {
     const cuda::Value& value = program_.value(id);
@@ -62,11 +63,18 @@ double activated(const Activation& activation, double t) {
 
 double finished(const Reader& reader, const cuda::Epilogue& epilogue, double t, const Index& index,
                 std::int64_t channel) {
+  if (epilogue.column_scale) t *= reader.at(*epilogue.column_scale, {channel});
   if (epilogue.bias) t += reader.at(*epilogue.bias, {channel});
   const double residual = epilogue.residual ? reader.at(*epilogue.residual, index) : 0;
   const double value = epilogue.is_residual_before_activation ? activated(epilogue.activation, t + residual)
                                                               : activated(epilogue.activation, t) + residual;
   return value / static_cast<double>(epilogue.y_scale);
+}
+
+/// As 8-bit integers hold it.
+double levelled(const Reader& reader, const cuda::MatMulStep& product, double value) {
+  if (reader.dtype(product.y) != DType::kInt8) return value;
+  return std::clamp(std::nearbyint(value) + product.epilogue.y_zero_point, -128.0, 127.0);
 }
 
 double conv_at(const Reader& reader, const cuda::ConvStep& conv, const Index& y) {
@@ -117,7 +125,11 @@ double matmul_at(const Reader& reader, const cuda::MatMulStep& product, const In
     b[y.size() - 2] = k;
     sum += reader.at(product.a, a) * reader.at(product.b, b);
   }
-  return finished(reader, product.epilogue, sum * static_cast<double>(product.scale), y, y.back());
+  if (product.epilogue.column_sums) {
+    sum -= product.epilogue.a_zero_point * reader.at(*product.epilogue.column_sums, {y.back()});
+  }
+  return levelled(reader, product,
+                  finished(reader, product.epilogue, sum * static_cast<double>(product.scale), y, y.back()));
 }
 
 /// The weights of one row of queries, kept while elements of that row are asked for.

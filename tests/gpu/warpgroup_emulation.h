@@ -11,6 +11,9 @@
 #ifndef kElementBytes
 #define kElementBytes 2  // Kernels of 16 bits only do not say it.
 #endif
+#ifndef kIsInteger
+#define kIsInteger 0
+#endif
 
 struct TensorMap {
   const void* values;
@@ -56,6 +59,7 @@ struct Product {
   /// Of the four lanes that hold a thread's rows of A, when A comes from registers: four words of each.
   const u32* registers[4] = {};
   bool is_a_along_k = true;
+  int* integers = nullptr;  ///< In place of `sums`.
 };
 
 struct Products {
@@ -164,6 +168,7 @@ inline float element(u64 descriptor, bool is_along_k, int at, int k) {
   const u32 plain = is_along_k ? start + at / 8 * stride + at % 8 * 128 + k * kElementBytes
                                : start + at / 64 * leading + k / 8 * stride + k % 8 * 128 + at % 64 * 2;
   const u32 address = plain ^ ((plain >> 7 & 7) << 4);
+  if (kIsInteger) return static_cast<signed char>(*lp_shared(address, 1));
   if (kElementBytes == 1) return from_small(*lp_shared(address, 1));
   u16 bits;
   std::memcpy(&bits, lp_shared(address, 2), 2);
@@ -188,6 +193,14 @@ inline void perform(const Product& product) {
   }
   for (int i = 0; i < product.num_sums; ++i) {
     const int column = i / 4 * 8 + fiber.lane % 4 * 2 + i % 2;
+    if (product.integers != nullptr) {
+      int sum = product.keeps != 0 ? product.integers[i] : 0;
+      for (int k = 0; k < kDepth; ++k) {
+        sum += static_cast<int>(left[i % 4 / 2][k]) * static_cast<int>(element(product.b, true, column, k));
+      }
+      product.integers[i] = sum;
+      continue;
+    }
     float sum = product.keeps != 0 ? product.sums[i] : 0.0F;
     for (int k = 0; k < kDepth; ++k) sum += left[i % 4 / 2][k] * element(product.b, product.is_b_along_k, column, k);
     product.sums[i] = sum;
@@ -305,6 +318,12 @@ void multiply_registers(float (&sums)[count], const u32* a, u64 b, int keeps, bo
 }
 #ifdef kIsBAlongK
 template <int count>
+void multiply(int (&sums)[count], u64 a, u64 b, int keeps) {
+  lp::Product product{nullptr, count, a, b, keeps, true};
+  product.integers = sums;
+  lp_multiply(product);
+}
+template <int count>
 void multiply(float (&sums)[count], u64 a, u64 b, int keeps) {
   lp_multiply({sums, count, a, b, keeps, kIsBAlongK != 0, {}, kIsAAlongK != 0});
 }
@@ -350,4 +369,12 @@ inline void wait_for_warp() { lp::meet(lp::current().warp->meeting); }
 inline void give_registers() {}
 inline void take_registers() {}
 inline void start_successor() {}
+#if kIsInteger
+inline u16 narrow_levels(float low, float high) {
+  const auto level = [](float number) {
+    return static_cast<int>(std::fmin(std::fmax(std::nearbyint(number) + kYZeroPoint, -128.0F), 127.0F)) & 255;
+  };
+  return static_cast<u16>(level(low) | level(high) << 8);
+}
+#endif
 inline u16 narrow_small(float low, float high) { return static_cast<u16>(lp::to_small(low) | lp::to_small(high) << 8); }

@@ -110,7 +110,7 @@ TEST(WarpgroupSource, every_source_compiles) {
   }
   const Activation gelu{ActivationKind::kGeluErf};
   std::set<std::string> compiled;
-  for (const int kind : {0, 1, 2, 3}) {
+  for (const int kind : {0, 1, 2, 3, 4, 5}) {
     const test::StepCase item = test::matmul_case({.name = "product",
                                                    .m = 600,
                                                    .n = 768,
@@ -119,8 +119,11 @@ TEST(WarpgroupSource, every_source_compiles) {
                                                    .activation = gelu,
                                                    .has_bias = true,
                                                    .residual = kind == 1 ? 2 : 0,
-                                                   .is_small = kind >= 2,
-                                                   .y_scale = kind == 3 ? 0.5F : 0});
+                                                   .is_small = kind == 2 || kind == 3,
+                                                   .is_integer = kind >= 4,
+                                                   .has_column_scale = kind >= 4,
+                                                   .a_zero_point = kind == 4 ? 3 : 0,
+                                                   .y_scale = kind % 2 == 1 && kind > 1 ? 0.5F : 0});
     const Step& step = item.program.steps.front();
     int num_compiled = 0;
     for (const WarpgroupShape& shape : warpgroup_shapes(item.program, step, kSm, kNumMultiprocessors)) {
@@ -257,6 +260,40 @@ std::vector<EmulatedCase> cases() {
            .is_small = true,
            .y_scale = 0.125F},
           "64x96r1s3", 2);
+  product({.name = "integers, a scale a column, a zero point, turns",
+           .m = 200,
+           .n = 144,
+           .k = 320,
+           .is_b_transposed = true,
+           .scale = 1e-5F,
+           .activation = gelu,
+           .has_bias = true,
+           .is_integer = true,
+           .has_column_scale = true,
+           .a_zero_point = -3},
+          "64x64a1s3", 2);
+  product({.name = "integers in and out, columns kept",
+           .m = 450,
+           .n = 192,
+           .k = 272,
+           .is_b_transposed = true,
+           .scale = 1e-5F,
+           .activation = silu,
+           .is_integer = true,
+           .has_column_scale = true,
+           .y_scale = 0.02F,
+           .y_zero_point = 5},
+          "64x96r1s3", 2);
+  product({.name = "integers with one scale, a zero point and a residual, halves of a cluster",
+           .m = 300,
+           .n = 128,
+           .k = 144,
+           .is_b_transposed = true,
+           .scale = 1e-5F,
+           .residual = 2,
+           .is_integer = true,
+           .a_zero_point = 7},
+          "64x128h2s3", 4);
   product({.name = "8 bits, four parts of K",
            .m = 150,
            .n = 144,
@@ -417,15 +454,16 @@ TEST(WarpgroupEmulation, every_thread_together_gives_what_the_sum_gives) {
     ASSERT_TRUE(shape);
     const KernelSource source = make_warpgroup_source(program, program.steps.front(), *shape, item.num_multiprocessors,
                                                       "#include \"gpu/warpgroup_emulation.h\"\n");
-    const std::string text =
-        source.source +
-        "extern \"C\" void run(void* const* a, bool is_late) {\n  lp::is_late = is_late;\n"
-        "  const TensorMap of_a = " +
-        text_of(source.boxes[0], "a[0]") + ", of_b = " + text_of(source.boxes[1], "a[1]") + ";\n  lp::run({" +
-        std::to_string(source.grid[0]) + ", 1, " + std::to_string(source.grid[2]) + "}, " +
-        std::to_string(source.block_size) + ", " + std::to_string(source.grid[2]) + ", " +
-        std::to_string(source.shared_bytes) +
-        ", [&] { warpgroup(of_a, of_b, (const Bias*)a[2], (const u16*)a[3], (Result*)a[4]); });\n}\n";
+    const std::string text = source.source +
+                             "extern \"C\" void run(void* const* a, bool is_late) {\n  lp::is_late = is_late;\n"
+                             "  const TensorMap of_a = " +
+                             text_of(source.boxes[0], "a[0]") + ", of_b = " + text_of(source.boxes[1], "a[1]") +
+                             ";\n  lp::run({" + std::to_string(source.grid[0]) + ", 1, " +
+                             std::to_string(source.grid[2]) + "}, " + std::to_string(source.block_size) + ", " +
+                             std::to_string(source.grid[2]) + ", " + std::to_string(source.shared_bytes) +
+                             ", [&] { warpgroup(of_a, of_b, (const Bias*)a[2], (const u16*)a[3], (Result*)a[4]" +
+                             (source.arguments.size() > 3 ? ", (const float*)a[5], (const int*)a[6]" : "") +
+                             "); });\n}\n";
     const test::RunFunction run = test::compile_on_host(text);
     ASSERT_NE(run, nullptr);
     std::vector<ValueId> arguments;

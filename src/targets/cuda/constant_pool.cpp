@@ -169,6 +169,23 @@ Tensor dequantised(const ConstantTable& table, const PackRequest& request, const
   return wide;
 }
 
+Tensor column_sums(const PackRequest& request, const Tensor& matrix) {
+  if (matrix.dtype() != DType::kInt8 || matrix.shape().rank() != 2 || request.scale_axis > 1) {
+    throw Error(ErrorKind::kInternal, "the weight '" + request.name + "' has no columns of int8");
+  }
+  const std::int64_t rows = matrix.shape()[0], columns = matrix.shape()[1];
+  Tensor sums(DType::kInt32, Shape{matrix.shape()[request.scale_axis]});
+  const auto to = sums.mutable_as<std::int32_t>();
+  std::fill(to.begin(), to.end(), 0);
+  const auto* from = reinterpret_cast<const std::int8_t*>(matrix.bytes().data());
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t column = 0; column < columns; ++column) {
+      to[static_cast<std::size_t>(request.scale_axis == 1 ? column : row)] += from[row * columns + column];
+    }
+  }
+  return sums;
+}
+
 std::string text_of(const std::vector<std::int64_t>& extents) {
   std::string text;
   for (const std::int64_t extent : extents) text += "," + std::to_string(extent);
@@ -181,6 +198,7 @@ std::string key_of(const PackRequest& request) {
   // Names go last: they may hold any character, so that those of parts say how long they are.
   std::string key = request.packing == Packing::kChannelsLast ? "cl"
                     : request.packing == Packing::kTransposed ? "tr"
+                    : request.packing == Packing::kColumnSums ? "sums" + std::to_string(request.scale_axis)
                                                               : "as";
   if (!request.reshaped_extents.empty()) key += "/" + text_of(request.reshaped_extents) + "/";
   key += text_of(request.padded_extents);
@@ -199,6 +217,7 @@ std::string key_of(const PackRequest& request) {
 
 Tensor pack(const ConstantTable& table, const PackRequest& request) {
   Tensor tensor = request.parts.empty() ? values_of(table, request.name) : joined(table, request);
+  if (request.packing == Packing::kColumnSums) return column_sums(request, tensor);
   if (!request.scale.empty()) tensor = dequantised(table, request, tensor);
   if (!request.reshaped_extents.empty()) {
     if (Shape(request.reshaped_extents).num_elements() != tensor.num_elements()) {

@@ -19,6 +19,7 @@ enum class Packing {
   kAsIs,          ///< Row-major as in the model.
   kTransposed,    ///< The last two axes exchanged.
   kChannelsLast,  ///< [K, C, kernel...] stored as K, kernel..., C.
+  kColumnSums,    ///< Of an int8 matrix: the sums along the axis that is not `scale_axis`, int32.
 };
 
 /// What can be done to a weight on its way into the pool, in this order.

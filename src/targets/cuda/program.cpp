@@ -32,6 +32,8 @@ void add(std::vector<ValueId>& to, const std::optional<ValueId>& id) {
 void add_epilogue(std::vector<ValueId>& to, const Epilogue& epilogue) {
   add(to, epilogue.bias);
   add(to, epilogue.residual);
+  add(to, epilogue.column_scale);
+  add(to, epilogue.column_sums);
 }
 
 const char* to_string(ActivationKind kind) {
@@ -149,6 +151,10 @@ class SignatureWriter {
     field(std::string(to_string(epilogue.activation.kind)) + "(" + text_of(epilogue.activation.alpha) + "," +
           text_of(epilogue.activation.beta) + ")");
     if (epilogue.y_scale != 1) field("y_scale" + text_of(epilogue.y_scale));
+    if (epilogue.y_zero_point != 0) field("y_zero" + std::to_string(epilogue.y_zero_point));
+    if (epilogue.column_scale) value("column_scale", *epilogue.column_scale);
+    if (epilogue.column_sums) value("column_sums", *epilogue.column_sums);
+    if (epilogue.a_zero_point != 0) field("a_zero" + std::to_string(epilogue.a_zero_point));
   }
 
   /// `names`: the values at the border by ONNX name.

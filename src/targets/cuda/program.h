@@ -97,7 +97,14 @@ struct Epilogue {
   std::optional<ValueId> residual;  ///< Of y's extents, any strides.
   bool is_residual_before_activation = false;
   Activation activation;
-  float y_scale = 1;  ///< Of a y of float8e4m3fn: it holds y / y_scale, rounded to the nearest, saturating.
+  /// Of a y of float8e4m3fn or int8: it holds y / y_scale, rounded to the nearest (of int8 with y_zero_point added),
+  /// saturating.
+  float y_scale = 1;
+  std::int32_t y_zero_point = 0;
+  /// Of products of int8: the sum less `a_zero_point` times its column's of `column_sums` (int32 [N], the sums of b's
+  /// columns) is multiplied by its column's of `column_scale` (float32 [N]) beside the step's scale.
+  std::optional<ValueId> column_scale, column_sums;
+  std::int32_t a_zero_point = 0;
 };
 
 /// Convolution of 1 to 3 spatial axes, weights [K, C/groups, kernel...] with strides that say how they are packed
@@ -113,7 +120,7 @@ struct ConvStep {
 /// y[batch..., M, N] = scale · a[batch..., M, K] · b[batch..., K, N], batch axes already broadcast (stride 0). The last
 /// two axes of each may be transposed by strides; one of them has stride 1. a and b may be float8e4m3fn, both, with
 /// their scales in `scale`; then b is one constant matrix that lies along K, and y has 16 or 32 bits or is float8e4m3fn
-/// too.
+/// too. So with int8, whose sums are exact in int32.
 struct MatMulStep {
   ValueId a = -1, b = -1, y = -1;
   float scale = 1;

@@ -64,6 +64,24 @@ TEST(CudaTargetPlain, compiles_products_of_8_bit_floats) {
   }
 }
 
+TEST(CudaTargetPlain, compiles_products_of_8_bit_integers) {
+  if (!has_nvrtc()) GTEST_SKIP() << "NVRTC is not on this machine";
+  for (const DType result : {DType::kFloat16, DType::kFloat32, DType::kInt8}) {
+    Steps steps;
+    MatMulStep product;
+    product.a = steps.value(DType::kInt8, {5, 7});
+    product.b = steps.value(DType::kInt8, {7, 3});
+    product.epilogue.bias = steps.value(DType::kFloat16, {3});
+    product.epilogue.column_scale = steps.value(DType::kFloat32, {3});
+    product.epilogue.column_sums = steps.value(DType::kInt32, {3});
+    product.epilogue.a_zero_point = -3;
+    product.epilogue.y_scale = 0.25F;
+    product.epilogue.y_zero_point = 9;
+    product.y = steps.value(result, {5, 3});
+    EXPECT_FALSE(steps.compiled(product).empty());
+  }
+}
+
 TEST(CudaTargetPlain, compiles_products_of_every_type_and_activation) {
   if (!has_nvrtc()) GTEST_SKIP() << "NVRTC is not on this machine";
   const DType types[] = {DType::kFloat16, DType::kBfloat16, DType::kFloat32, DType::kFloat64};
@@ -155,9 +173,9 @@ TEST(CudaTargetPlain, leaves_other_steps_and_refuses_other_types) {
   Steps steps;
   EXPECT_TRUE(steps.compiled(LoopStep{}).empty());
   MatMulStep product;
-  product.a = steps.value(DType::kInt8, {2, 2});
-  product.b = steps.value(DType::kInt8, {2, 2});
-  product.y = steps.value(DType::kInt8, {2, 2});
+  product.a = steps.value(DType::kInt16, {2, 2});
+  product.b = steps.value(DType::kInt16, {2, 2});
+  product.y = steps.value(DType::kInt16, {2, 2});
   EXPECT_THROW(steps.compiled(product), Error);
 }
 

@@ -23,7 +23,7 @@ __device__ __forceinline__ float activate(float t) {
 
 std::optional<PlainSource> make_activation_pass(const Program& program, const Step& step) {
   const auto product = matrix_product_of(program, step);
-  if (!product || !product->batch.empty()) return {};
+  if (!product || !product->batch.empty() || program.value(product->a.value).desc.dtype == DType::kInt8) return {};
   const Epilogue& epilogue = *product->epilogue;
   const ValueId y = product->y.value;
   const DType dtype = program.value(y).desc.dtype;

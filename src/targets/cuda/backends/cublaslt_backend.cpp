@@ -33,6 +33,8 @@ cudaDataType_t type_of(DType dtype) {
     case DType::kBfloat16: return CUDA_R_16BF;
     case DType::kFloat8E4M3Fn: return CUDA_R_8F_E4M3;
     case DType::kFloat8E5M2: return CUDA_R_8F_E5M2;
+    case DType::kInt8: return CUDA_R_8I;
+    case DType::kInt32: return CUDA_R_32I;
     default: refuse(std::string("cuBLASLt products of ") + to_string(dtype));
   }
 }
@@ -77,7 +79,9 @@ struct OperationKind {
 class Operation {
  public:
   Operation(const CublasLtLibrary& library, const OperationKind& kind) : library_(library) {
-    library.check(library.desc_create(&raw_, kind.compute, CUDA_R_32F), "describing a product");
+    const bool is_integer = kind.compute == CUBLAS_COMPUTE_32I;
+    library.check(library.desc_create(&raw_, kind.compute, is_integer ? CUDA_R_32I : CUDA_R_32F),
+                  "describing a product");
     set(CUBLASLT_MATMUL_DESC_TRANSA, kind.transposes_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, kind.transposes_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_EPILOGUE, kind.epilogue);
@@ -144,11 +148,15 @@ class Setup {
     const bool is_y_small = y_type == DType::kFloat8E4M3Fn;
     if (is_y_small && form == Form::kFused) refuse("cuBLASLt results of 8 bits");
     is_small_ = dtype(product_.a.value) == DType::kFloat8E4M3Fn;
+    const bool is_integer = dtype(product_.a.value) == DType::kInt8;
+    if (is_integer && is_fused) refuse("cuBLASLt products of integers give nothing but their sums");
     if (is_tf32(program, step)) compute_ = CUBLAS_COMPUTE_32F_FAST_TF32;
+    if (is_integer) compute_ = CUBLAS_COMPUTE_32I;
     writes_y_ = is_fused && !is_y_small;
     // The 16 bits that become 8.
     const DType half = epilogue.bias && dtype(*epilogue.bias) == DType::kBfloat16 ? DType::kBfloat16 : DType::kFloat16;
-    const DType result_type = !is_fused ? DType::kFloat32 : is_y_small ? half : y_type;
+    const DType sum_type = is_integer ? DType::kInt32 : DType::kFloat32;
+    const DType result_type = !is_fused ? sum_type : is_y_small ? half : y_type;
     const ActivationKind kind = form == Form::kHalf ? ActivationKind::kNone : epilogue.activation.kind;
     a_ = BoundValue(program, product_.a.value);
     b_ = BoundValue(program, product_.b.value);
@@ -300,9 +308,14 @@ class Setup {
       std::byte* y = (writes_y_ ? y_.address(context) : sums) + (is_one ? 0 : offset(product_.y, element_bytes_y_));
       const std::byte* c = y;
       if (residual_) c = residual_->address(context) + (is_one ? 0 : offset(*product_.residual, element_bytes_y_));
+      // Integers are scaled by integers, of plain sums by one and none.
+      constexpr std::int32_t kOne = 1, kNone = 0;
+      const bool is_integer = compute_ == CUBLAS_COMPUTE_32I;
+      const void* alpha = is_integer ? static_cast<const void*>(&kOne) : &alpha_;
+      const void* beta = is_integer ? static_cast<const void*>(&kNone) : &beta_;
       library_.check(
-          library_.matmul(library_.handle(), operation.raw(), &alpha_, b, b_layout_->raw(), a, a_layout_->raw(), &beta_,
-                          c, c_layout_->raw(), y, y_layout_->raw(), &algo, workspace, workspace_bytes, context.stream),
+          library_.matmul(library_.handle(), operation.raw(), alpha, b, b_layout_->raw(), a, a_layout_->raw(), beta, c,
+                          c_layout_->raw(), y, y_layout_->raw(), &algo, workspace, workspace_bytes, context.stream),
           "running a product of cuBLASLt");
     }
   }

@@ -150,6 +150,7 @@ CudnnBindings describe_matmul(CudnnGraph& graph, const Program& program, const M
   const CudnnGeometry a = matrix_geometry(a_desc);
   const CudnnGeometry b = matrix_geometry(b_desc);
   const CudnnGeometry y = matrix_geometry(program.value(product.y).desc);
+  if (a_desc.dtype == DType::kInt8) refuse("products of integers");
   if (a.extents.size() != y.extents.size() || b.extents.size() != y.extents.size()) refuse("ranks that differ");
   if (y.extents.size() > 4) refuse("more than two batch axes");
   const BoundValue a_bound(program, product.a);

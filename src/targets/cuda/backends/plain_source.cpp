@@ -23,6 +23,8 @@ std::string type_name(DType dtype) {
     case DType::kFloat32: return "float";
     case DType::kFloat64: return "double";
     case DType::kFloat8E4M3Fn: return "Small";
+    case DType::kInt8: return "signed char";
+    case DType::kInt32: return "int";
     default: break;
   }
   throw Error(ErrorKind::kUnsupported, std::string("plain kernels do not compute in ") + to_string(dtype));
@@ -50,16 +52,30 @@ class Writer {
     parameters_ += "const " + type_name(desc(id).dtype) + "* __restrict__ " + name + ", ";
     arguments_.push_back(id);
   }
-  /// The sums that another kernel left, laid out as `sums`.
-  void add_sums() { parameters_ += "const float* __restrict__ sums, "; }
+  /// The sums that another kernel left, laid out as `sums`: of integers where the factors are.
+  void add_sums(bool are_integers) {
+    parameters_ += std::string("const ") + (are_integers ? "int" : "float") + "* __restrict__ sums, ";
+  }
   std::string load(const std::string& name, ValueId id, const std::vector<std::string>& indices) const {
     return "number(" + name + "[" + place(desc(id), indices) + "])";
+  }
+
+  /// Declares the sum `t` of integers.
+  std::string integer_sum(const std::string& sum, const Epilogue& given, const std::vector<std::string>& y_indices) {
+    if (!given.column_sums) return "  Number t = number(" + sum + ");\n";
+    add_input("column_sums", *given.column_sums);
+    return "  Number t = number(" + sum + " - " + std::to_string(given.a_zero_point) + " * column_sums[" +
+           place(desc(*given.column_sums), {y_indices.back()}) + "]);\n";
   }
 
   /// Scale, bias, residual and activation of the sum `t`, and its store.
   std::string epilogue(const Epilogue& given, float scale, const std::vector<std::string>& y_indices,
                        std::size_t bias_axis) {
     std::string out;
+    if (given.column_scale) {
+      add_input("column_scale", *given.column_scale);
+      out += "  t = t * " + load("column_scale", *given.column_scale, {y_indices[bias_axis]}) + ";\n";
+    }
     if (scale != 1.0F) out += "  t = t * Number(" + float_literal(scale) + ");\n";
     if (given.bias) {
       add_input("bias", *given.bias);
@@ -77,6 +93,7 @@ class Writer {
     out += activation_source(given.activation);
     if (!given.is_residual_before_activation) out += residual;
     if (given.y_scale != 1.0F) out += "  t = t / Number(" + float_literal(given.y_scale) + ");\n";
+    if (given.y_zero_point != 0) out += "  t = rint(t) + Number(" + std::to_string(given.y_zero_point) + ");\n";
     return out + "  y[" + place(desc(y_), y_indices) + "] = store<" + type_name(desc(y_).dtype) + ">(t);\n";
   }
 
@@ -101,6 +118,8 @@ class Writer {
   static constexpr const char* kFunctions = R"(
 __device__ __forceinline__ Number number(float v) { return Number(v); }
 __device__ __forceinline__ Number number(double v) { return Number(v); }
+__device__ __forceinline__ Number number(signed char v) { return Number(v); }
+__device__ __forceinline__ Number number(int v) { return Number(v); }
 __device__ __forceinline__ Number number(__half v) { return Number(__half2float(v)); }
 __device__ __forceinline__ Number number(__nv_bfloat16 v) { return Number(__bfloat162float(v)); }
 struct Small { unsigned char code; };  // float8e4m3fn
@@ -118,6 +137,9 @@ template <> struct Store<Small> {
                                              : ((size + 0x7ffffu + (size >> 20 & 1u)) >> 20) - 960u;
     return Small{(unsigned char)((bits >> 24 & 0x80u) | (code > 0x7eu ? 0x7eu : code))};
   }
+};
+template <> struct Store<signed char> {
+  static __device__ signed char of(Number v) { return (signed char)(int)fmin(fmax(rint(v), Number(-128)), Number(127)); }
 };
 template <> struct Store<float> { static __device__ float of(Number v) { return float(v); } };
 template <> struct Store<double> { static __device__ double of(Number v) { return double(v); } };
@@ -230,9 +252,14 @@ PlainSource matmul_source(const Program& program, const MatMulStep& product) {
   writer.add_input("a", product.a);
   writer.add_input("b", product.b);
   std::string body = decompose(y, y_indices);
-  body += "  Number t = Number(0);\n  for (long long m = 0; m < " + text(a.extents[rank - 1]) +
-          "; ++m) t += " + writer.load("a", product.a, a_indices) + " * " + writer.load("b", product.b, b_indices) +
-          ";\n";
+  const std::string loop = "  for (long long m = 0; m < " + text(a.extents[rank - 1]) + "; ++m) ";
+  if (a.dtype == DType::kInt8) {
+    body += "  int sum = 0;\n" + loop + "sum += int(a[" + place(a, a_indices) + "]) * int(b[" +
+            place(writer.desc(product.b), b_indices) + "]);\n" + writer.integer_sum("sum", product.epilogue, y_indices);
+  } else {
+    body += "  Number t = Number(0);\n" + loop + "t += " + writer.load("a", product.a, a_indices) + " * " +
+            writer.load("b", product.b, b_indices) + ";\n";
+  }
   body += writer.epilogue(product.epilogue, product.scale, y_indices, rank - 1);
   return writer.finish(body, blocks_for(y.extents.num_elements()), kBlockSize, 0);
 }
@@ -312,9 +339,11 @@ PlainSource epilogue_source(const Program& program, ValueId y_id, const Epilogue
   const TensorDesc& y = writer.desc(y_id);
   std::vector<std::string> indices;
   for (std::size_t axis = 0; axis < y.extents.rank(); ++axis) indices.push_back("i" + std::to_string(axis));
-  writer.add_sums();
+  writer.add_sums(sums.dtype == DType::kInt32);
   std::string body = decompose(y, indices);
-  body += "  Number t = number(sums[" + place(sums, indices) + "]);\n";
+  const std::string sum = "sums[" + place(sums, indices) + "]";
+  body +=
+      sums.dtype == DType::kInt32 ? writer.integer_sum(sum, epilogue, indices) : "  Number t = number(" + sum + ");\n";
   body += writer.epilogue(epilogue, scale, indices, bias_axis);
   return writer.finish(body, blocks_for(y.extents.num_elements()), kBlockSize, 0);
 }
@@ -329,8 +358,9 @@ std::optional<PlainSource> make_epilogue_source(const Program& program, const St
   }
   if (const auto* product = std::get_if<MatMulStep>(&step.work)) {
     const Shape& extents = program.value(product->y).desc.extents;
+    const bool are_integers = program.value(product->a).desc.dtype == DType::kInt8;
     return epilogue_source(program, product->y, product->epilogue, product->scale, extents.rank() - 1,
-                           TensorDesc::contiguous(DType::kFloat32, extents));
+                           TensorDesc::contiguous(are_integers ? DType::kInt32 : DType::kFloat32, extents));
   }
   return std::nullopt;
 }

@@ -21,13 +21,14 @@ struct PlainSource {
   std::uint32_t shared_bytes = 0;
 };
 
-/// For convolutions, matrix products and attention in float16, bfloat16, float32, float64 and float8e4m3fn. Nothing for
-/// other steps; Error{kUnsupported} saying why for other types.
+/// For convolutions, matrix products and attention in float16, bfloat16, float32, float64, products in float8e4m3fn and
+/// int8 too. Nothing for other steps; Error{kUnsupported} saying why for other types.
 std::optional<PlainSource> make_plain_source(const Program& program, const Step& step);
 
 /// Scale, bias, residual and activation of a convolution or matrix product whose sums another kernel left in scratch
-/// memory: float32, dense, in the order of y's axes, channels last for a convolution. The function's first parameter is
-/// their address; `arguments` are those after it. Errors as above; nothing for other steps.
+/// memory: float32 (int32 of int8 factors), dense, in the order of y's axes, channels last for a convolution. The
+/// function's first parameter is their address; `arguments` are those after it. Errors as above; nothing for other
+/// steps.
 std::optional<PlainSource> make_epilogue_source(const Program& program, const Step& step);
 
 }  // namespace pajamas::cuda

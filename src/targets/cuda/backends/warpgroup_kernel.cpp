@@ -20,6 +20,9 @@
 // convolution's, its rows the pixels of the result; a piece of K is 64 channels of one tap, and the copy engine gathers
 // the pixels that the tap meets, zeros outside of the image (its im2col mode).
 //
+// kIsInteger: factors of int8, sums of int32, which become numbers before they are finished: less what a zero point of A
+// adds to their column, times the column's scale.
+//
 // Programmatic dependent launch: weights are constant, so their first boxes are fetched before the kernel before this
 // one has ended; wait_for_predecessor stands before everything else that touches memory.
 #include "targets/cuda/backends/warpgroup_kernel.h"
@@ -131,12 +134,27 @@ __device__ __forceinline__ void give_registers() { asm volatile("setmaxnreg.dec.
 __device__ __forceinline__ void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kGroupRegisters)); }
 __device__ __forceinline__ void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 __device__ __forceinline__ void start_successor() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+#if kIsInteger
+// Two int8, the low half first, to nearest even and saturating.
+__device__ __forceinline__ u16 narrow_levels(float low, float high) {
+  u32 both;
+  asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, 0;" : "=r"(both) : "r"(__float2int_rn(high) + kYZeroPoint), "r"(__float2int_rn(low) + kYZeroPoint));
+  return (u16)both;
+}
+#endif
 #define SHARED_MEMORY(name) extern __shared__ __align__(128) unsigned char name[]
 )cuda";
 }
 
 const char* warpgroup_kernel_text() {
   return R"cuda(
+#if kIsInteger
+typedef int Sum;
+#define NARROW_SMALL narrow_levels
+#else
+typedef float Sum;
+#define NARROW_SMALL narrow_small
+#endif
 constexpr int kGroupRows = kSums * 64;                         // Rows of one warpgroup's tile.
 constexpr int kTileRows = kIsAlternating ? kGroupRows : 2 * kGroupRows;  // Rows of A in a stage.
 constexpr int kPieceK = 128 / kElementBytes;                      // Of K in a stage.
@@ -190,7 +208,7 @@ __device__ __forceinline__ void fetch_a(u32 to, const TensorMap* a, u32 barrier,
 #endif
 }
 
-__device__ __forceinline__ void multiply_stage(float (&sums)[kSums][kColumns / 2], u32 a, u32 b, bool is_first) {
+__device__ __forceinline__ void multiply_stage(Sum (&sums)[kSums][kColumns / 2], u32 a, u32 b, bool is_first) {
   begin_products();
 #pragma unroll
   for (int step = 0; step < 4; ++step) {
@@ -390,8 +408,8 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kOwnColumns / 2], un
       if (part * 8 + j >= kOwnColumns / 8) break;
       const float* const t = &sums[i][part * 32 + j * 4];
       u16* const high = (u16*)(own + lane / 4 * 64 + ((j / 2 ^ (lane / 8 & 3)) << 4) + j % 2 * 8 + lane % 4 * 2);
-      high[0] = narrow_small(t[0], t[1]);
-      high[256] = narrow_small(t[2], t[3]);                       // Eight rows further on.
+      high[0] = NARROW_SMALL(t[0], t[1]);
+      high[256] = NARROW_SMALL(t[2], t[3]);                       // Eight rows further on.
     }
     wait_for_warp();
 #pragma unroll
@@ -422,6 +440,34 @@ __device__ __forceinline__ void finish(float (&sums)[kSums][kOwnColumns / 2], un
   }
 }
 
+#endif
+
+#if kIsInteger
+// Of a tile's columns: their scales, and the zero point times their sums of B.
+__device__ __forceinline__ void fetch_columns(float* scales, int column_begin, const float* __restrict__ column_scale,
+                                              const int* __restrict__ column_sums) {
+  for (int i = threadIdx.x % 128; i < kColumns; i += 128) {
+    const bool is_inside = column_begin + i < kN;
+    scales[i] = is_inside && kHasColumnScale ? column_scale[column_begin + i] : 1.0f;
+    ((int*)scales)[kGroups * kBiasPitch + i] = is_inside && kHasColumnSums ? kZeroPoint * column_sums[column_begin + i] : 0;
+  }
+}
+__device__ __forceinline__ void take_numbers(float (&numbers)[kSums][kColumns / 2], const Sum (&sums)[kSums][kColumns / 2],
+                                             const float* scales) {
+#pragma unroll
+  for (int j = 0; j < kColumns / 8; ++j) {
+    const int column = j * 8 + threadIdx.x % 4 * 2;
+    const float2 scale = *(const float2*)(scales + column);
+    const int2 less = *(const int2*)(scales + kGroups * kBiasPitch + column);
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        numbers[i][j * 4 + e] = (float)(sums[i][j * 4 + e] - (e % 2 == 0 ? less.x : less.y)) * (e % 2 == 0 ? scale.x : scale.y);
+      }
+    }
+  }
+}
 #endif
 
 #if kSplits > 1
@@ -488,13 +534,17 @@ __device__ __forceinline__ void fetch_biases(float (&to)[kBiasesOfThread], const
 
 extern "C" __global__ void __launch_bounds__((kGroups + 1) * 128, 1) kClusterDims
 warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, const Bias* __restrict__ bias,
-          const u16* __restrict__ residual, Result* __restrict__ y) {
+          const u16* __restrict__ residual, Result* __restrict__ y
+#if kIsInteger
+          , const float* __restrict__ column_scale, const int* __restrict__ column_sums
+#endif
+) {
   SHARED_MEMORY(memory);
   const u32 base = (shared_address(memory) + 1023) & ~1023u;
   const u32 places = base + kKeptBytes;
   unsigned char* const staging = memory + (places - shared_address(memory)) + kStages * kStageBytes;
   float* const biases = (float*)(staging + kGroups * kStagingBytes);
-  const u32 full = shared_address(biases + kGroups * kBiasPitch), empty = full + kStages * 8;
+  const u32 full = shared_address(biases + (kIsInteger ? 3 : 1) * kGroups * kBiasPitch), empty = full + kStages * 8;
   // Of the blocks that share a tile, and of those that fetch for each other.
   const u32 split = kSplits > 1 ? blockIdx.z : 0, rank = kSplits > 1 ? 0 : blockIdx.z;
   const int piece_begin = kPieces * (int)split / kSplits, piece_end = kPieces * ((int)split + 1) / kSplits;
@@ -576,7 +626,7 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
     const int group = warpgroup - 1;
     float* const own_biases = biases + group * kBiasPitch;
     Pipe pipe{0, 0};
-    float sums[kSums][kColumns / 2];
+    Sum sums[kSums][kColumns / 2];
     int tile = blockIdx.x;
     if (kKeepsB) wait_barrier(kept, 0);
 #if kSplits > 1
@@ -601,6 +651,10 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
       for (int i = 0; i < kBiasesOfThread; ++i) {
         if (kBiases % 128 == 0 || i * 128 + thread < kBiases) own_biases[i * 128 + thread] = next_biases[i];
       }
+#endif
+#if kIsInteger
+      meet(group + 1);
+      fetch_columns(own_biases + kGroups * kBiasPitch, column, column_scale, column_sums);
 #endif
       if (kIsAlternating || (kDelay > 0 && group > 0)) wait_for_turn(group);
       int before = 0;
@@ -630,6 +684,11 @@ warpgroup(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap
       const bool is_mine = share_sums(own, sums, shares, shared_address(shares), arrived, taken + group * 8, group, (int)split, round++, thread);
       const int part = (int)split % kParts * kOwnColumns;
       if (is_mine) finish(own, staging + group * kStagingBytes, own_biases + part, row, column + part, residual, y);
+#elif kIsInteger
+      meet(group + 1);
+      float numbers[kSums][kColumns / 2];
+      take_numbers(numbers, sums, own_biases + kGroups * kBiasPitch);
+      finish(numbers, staging + group * kStagingBytes, own_biases, row, column, residual, y);
 #else
       finish(sums, staging + group * kStagingBytes, own_biases, row, column, residual, y);
 #endif

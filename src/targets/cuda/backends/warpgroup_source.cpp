@@ -22,7 +22,8 @@ constexpr std::int64_t kManySums = 128 * 160;  ///< Of a warpgroup: above, a thr
 constexpr std::int64_t kPieceBytes = 128;      ///< Of K in one stage: the width of the swizzle.
 constexpr std::int64_t kStagingBytes = 8192;   ///< Of a warpgroup (warpgroup_kernel.cpp).
 
-bool is_small(DType dtype) { return dtype == DType::kFloat8E4M3Fn; }
+/// Of 8 bits.
+bool is_small(DType dtype) { return dtype == DType::kFloat8E4M3Fn || dtype == DType::kInt8; }
 
 DType dtype_of(const Program& program, ValueId id) { return program.value(id).desc.dtype; }
 
@@ -49,6 +50,7 @@ struct WarpgroupProblem : MatrixProduct {
   std::int64_t out_height = 1, out_width = 1, kernel_x = 1, taps = 1;
   std::int64_t dilation_y = 1, dilation_x = 1;
   std::int64_t piece = 64;  ///< Elements of K in one stage.
+  bool is_integer = false;  ///< Factors of int8.
   std::int64_t tap_channels() const { return k / taps; }
   std::int64_t num_pieces() const { return taps * ceil_div(tap_channels(), piece); }
 };
@@ -153,9 +155,15 @@ std::optional<WarpgroupProblem> product_of(const Program& program, const Step& s
   const DType half = half_of(program, product);
   if ((!is_half(dtype) && !is_small(dtype)) || dtype_of(program, product.b.value) != dtype) return std::nullopt;
   product.piece = kPieceBytes * 8 / bits_of(dtype);
+  product.is_integer = dtype == DType::kInt8;
   // 8 bits come out of 8 bits only, and nothing is added to them.
   const DType y_dtype = dtype_of(program, product.y.value);
   const bool has_small_result = is_small(dtype) && y_dtype == dtype && !product.residual;
+  const auto is_one_number_a_column = [&](const std::optional<ValueId>& id) {
+    return !id || program.value(*id).desc.extents.num_elements() == product.n;
+  };
+  if (!is_one_number_a_column(product.epilogue->column_scale) || !is_one_number_a_column(product.epilogue->column_sums))
+    return std::nullopt;
   if (y_dtype != half && !has_small_result) return std::nullopt;
   if (product.n % vector_of(program, product.y.value) != 0 || product.n % vector_of(program, product.b.value) != 0 ||
       product.k % vector_of(program, product.a.value) != 0 || product.k == 0 || product.n == 0) {
@@ -201,7 +209,9 @@ std::int64_t stage_bytes(const WarpgroupShape& shape) {
   return (tile_rows(shape) + (shape.keeps_columns ? 0 : shape.columns)) * 128;
 }
 std::int64_t shared_bytes(const WarpgroupProblem& product, const WarpgroupShape& shape) {
-  const std::int64_t bias_bytes = ceil_div(shape.is_transposed ? shape.rows : shape.columns, 64) * 64 * 4;
+  // Of integers scales and what is taken from the sums beside them.
+  const std::int64_t bias_bytes =
+      ceil_div(shape.is_transposed ? shape.rows : shape.columns, 64) * 64 * 4 * (product.is_integer ? 3 : 1);
   const std::int64_t kept_bytes = shape.keeps_columns ? product.num_pieces() * shape.columns * 128 : 0;
   // Sums that the other blocks of a tile leave here, and the barriers for them.
   const std::int64_t share_bytes =
@@ -232,6 +242,8 @@ bool fits(const Program& program, const WarpgroupProblem& product, const Warpgro
     if (product.pixels || !is_half(dtype_of(program, product.a.value))) return false;
     if (shape.splits != 1 || shape.keeps_columns || product.m < 64) return false;
   }
+  if (product.is_integer && (shape.groups != 2 || shape.splits != 1 || shape.rows * shape.columns > kManySums))
+    return false;
   if (shape.groups != 2 && (shape.groups != 3 || !shape.is_alternating)) return false;
   // Sums of a thread: 160 of its 232 registers, 192 of 240, 96 of 160: one instruction, of 26 registers more than its
   // sums, must fit the 128 of the launch.
@@ -455,6 +467,11 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
   number("kIsWeightConstant", program.buffer_of(weights).place == Place::kConstant ? 1 : 0);
   number("kYStride", product->y.row_stride);
   number("kHasBias", epilogue.bias ? 1 : 0);
+  number("kIsInteger", product->is_integer ? 1 : 0);
+  number("kHasColumnScale", epilogue.column_scale ? 1 : 0);
+  number("kHasColumnSums", epilogue.column_sums ? 1 : 0);
+  number("kZeroPoint", epilogue.a_zero_point);
+  number("kYZeroPoint", epilogue.y_zero_point);
   number("kHasResidual", product->residual ? 1 : 0);
   number("kIsResidualFirst", epilogue.is_residual_before_activation ? 1 : 0);
   number("kResidualStride", product->residual ? product->residual->row_stride : 0);
@@ -508,9 +525,13 @@ KernelSource make_warpgroup_source(const Program& program, const Step& step, con
     result.boxes.push_back(
         {product->b.value, is_bfloat, product->k, product->n, product->b.row_stride, 64, 64, {}, {}});
   }
-  // The function always takes three more addresses; what it does not read may be anything.
+  // The function always takes three more addresses, of integers five; what it does not read may be anything.
   result.arguments = {epilogue.bias.value_or(product->b.value),
                       product->residual ? product->residual->value : product->a.value, product->y.value};
+  if (product->is_integer) {
+    result.arguments.push_back(epilogue.column_scale.value_or(product->b.value));
+    result.arguments.push_back(epilogue.column_sums.value_or(product->b.value));
+  }
   result.grid[0] = static_cast<std::uint32_t>(clusters);
   result.grid[2] = static_cast<std::uint32_t>(blocks);
   result.block_size = static_cast<std::uint32_t>((shape.groups + 1) * 128);

@@ -52,6 +52,13 @@ Tensor rounded(const Tensor& wide, DType dtype) {
     for (std::size_t i = 0; i < from.size(); ++i) codes[i] = float8_e4m3_from_float(from[i]);
     return result;
   }
+  if (dtype == DType::kInt8) {
+    auto* levels = reinterpret_cast<std::int8_t*>(result.mutable_bytes().data());
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      levels[i] = static_cast<std::int8_t>(std::clamp(from[i], -128.0F, 127.0F));
+    }
+    return result;
+  }
   auto* to = reinterpret_cast<std::uint16_t*>(result.mutable_bytes().data());
   for (std::size_t i = 0; i < from.size(); ++i) {
     to[i] = dtype == DType::kFloat16 ? float16_from_float(from[i]) : bfloat16_from_float(from[i]);
@@ -178,9 +185,16 @@ class Executor {
     for (std::size_t i = axis + 1; i < shape.rank(); ++i) inner *= shape[i];
     const Tensor bias = epilogue.bias ? wide(*epilogue.bias) : Tensor();
     const Tensor residual = epilogue.residual ? wide(*epilogue.residual) : Tensor();
+    const Tensor column_scale = epilogue.column_scale ? wide(*epilogue.column_scale) : Tensor();
+    const Tensor column_sums = epilogue.column_sums ? wide(*epilogue.column_sums) : Tensor();
+    const bool is_integer = program_.value(y).desc.dtype == DType::kInt8;
     const auto values = sum.mutable_as<float>();
     for (std::size_t i = 0; i < values.size(); ++i) {
-      double t = static_cast<double>(values[i]) * scale;
+      const std::size_t column = i / static_cast<std::size_t>(inner) % static_cast<std::size_t>(shape[axis]);
+      double t = static_cast<double>(values[i]);
+      if (epilogue.column_sums) t -= epilogue.a_zero_point * static_cast<double>(column_sums.as<float>()[column]);
+      t *= scale;
+      if (epilogue.column_scale) t *= static_cast<double>(column_scale.as<float>()[column]);
       if (epilogue.bias) {
         t += static_cast<double>(
             bias.as<float>()[(i / static_cast<std::size_t>(inner)) % static_cast<std::size_t>(shape[axis])]);
@@ -189,7 +203,9 @@ class Executor {
       if (epilogue.is_residual_before_activation) t += added;
       t = activate(epilogue.activation, t);
       if (!epilogue.is_residual_before_activation) t += added;
-      values[i] = static_cast<float>(t / static_cast<double>(epilogue.y_scale));
+      t /= static_cast<double>(epilogue.y_scale);
+      if (is_integer) t = std::nearbyint(t) + epilogue.y_zero_point;
+      values[i] = static_cast<float>(t);
     }
     write(y, rounded(sum, program_.value(y).desc.dtype));
   }

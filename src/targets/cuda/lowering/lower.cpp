@@ -417,6 +417,39 @@ class Lowering {
     return add_value(name, dtype, storage_.constant(request, row_major_window({total}), dtype));
   }
 
+  /// The scales of the second factor's columns, float32.
+  std::optional<ValueId> column_scale_of(const Product& product) {
+    if (product.column_scale.empty()) return {};
+    PackRequest request;
+    if (product.parts.empty()) {
+      request = graph_.request_of(product.column_scale);
+    } else {
+      request.name = product.column_scale;
+      for (const Product::Part& part : product.parts) request.parts.push_back({part.column_scale, part.columns});
+    }
+    request.dtype = DType::kFloat32;
+    return add_value(product.column_scale, DType::kFloat32,
+                     storage_.constant(request, row_major_window({columns_of(product)}), DType::kFloat32));
+  }
+
+  /// The sums of the second factor's columns, int32.
+  ValueId column_sums_of(const Product& product) {
+    PackRequest request = graph_.request_of(product.b);
+    request.join_axis = product.weights_axis;
+    for (const Product::Part& part : product.parts) request.parts.push_back({part.b, part.columns});
+    request.packing = Packing::kColumnSums;
+    request.scale_axis = graph_.node(product.anchor).int_attribute("transB", 0) != 0 ? 0 : 1;
+    return add_value(product.b + "/sums", DType::kInt32,
+                     storage_.constant(request, row_major_window({columns_of(product)}), DType::kInt32));
+  }
+
+  std::int64_t columns_of(const Product& product) const {
+    if (product.parts.empty()) return graph_.extents_of(product.output).back();
+    std::int64_t total = 0;
+    for (const Product::Part& part : product.parts) total += part.columns;
+    return total;
+  }
+
   void emit_conv(const Product& product) {
     const Node& node = graph_.node(product.anchor);
     ConvStep conv;
@@ -490,7 +523,7 @@ class Lowering {
     const DType dtype = graph_.dtype_of(product.b);
     const bool is_along_n = graph_.node(product.anchor).int_attribute("transB", 0) == 0;
     const auto turned = [](const Extents& extents) { return ordered_window(extents, {1, 0}); };
-    if (dtype == DType::kFloat8E4M3Fn && is_along_n) {
+    if (bits_of(dtype) == 8 && is_along_n) {
       if (!product.parts.empty()) return joined_weights(product, Packing::kTransposed, turned);
       PackRequest request = graph_.request_of(product.b);
       request.packing = Packing::kTransposed;
@@ -541,7 +574,13 @@ class Lowering {
     step.b = add_value(product.b, graph_.dtype_of(product.b), b);
     step.scale = product.scale;
     step.epilogue.y_scale = product.y_scale;
+    step.epilogue.y_zero_point = product.y_zero_point;
     step.epilogue.bias = bias_of(product);
+    step.epilogue.column_scale = column_scale_of(product);
+    if (product.a_zero_point != 0) {
+      step.epilogue.a_zero_point = product.a_zero_point;
+      step.epilogue.column_sums = column_sums_of(product);
+    }
     if (residual) step.epilogue.residual = add_value(product.residual, graph_.dtype_of(product.residual), *residual);
     step.epilogue.is_residual_before_activation = product.is_residual_before;
     step.epilogue.activation = product.activation;

@@ -142,23 +142,51 @@ class Finder {
     return true;
   }
 
-  /// A value that stands for 8-bit floats with one scale.
+  /// A value that stands for 8-bit floats or integers with one scale, or integers with one a column.
   struct Dequantised {
     std::string from;
     float scale = 1;
+    std::string column_scale;
+    std::int32_t zero_point = 0;
     int node = -1;
   };
   std::optional<Dequantised> dequantised(const std::string& name) const {
     const int index = graph_.uses.producer(name);
     if (index < 0 || !graph_.node(index).is("DequantizeLinear")) return {};
     const Node& node = graph_.node(index);
-    if (graph_.dtype_of(node.inputs[0]) != DType::kFloat8E4M3Fn) return {};
-    const auto scale = graph_.scalar(node.inputs[1]);
-    if (!scale || !has_no_zero_point(node)) return {};
-    return Dequantised{node.inputs[0], *scale, index};
+    const DType dtype = graph_.dtype_of(node.inputs[0]);
+    if ((dtype != DType::kFloat8E4M3Fn && dtype != DType::kInt8) || node.int_attribute("block_size", 0) != 0) return {};
+    Dequantised found{node.inputs[0], 1, {}, 0, index};
+    if (const auto scale = graph_.scalar(node.inputs[1])) {
+      found.scale = *scale;
+    } else if (dtype == DType::kInt8 && graph_.is_constant(node.inputs[1])) {
+      found.column_scale = node.inputs[1];
+    } else {
+      return {};
+    }
+    const auto zero_point = zero_point_of(node);
+    if (!zero_point || (dtype == DType::kFloat8E4M3Fn && *zero_point != 0)) return {};
+    found.zero_point = *zero_point;
+    return found;
   }
-  bool has_no_zero_point(const Node& node) const {
-    return node.inputs.size() < 3 || node.inputs[2].empty() || graph_.scalar(node.inputs[2]) == 0.0F;
+  /// One for all elements; nothing where it is not known or not one.
+  std::optional<std::int32_t> zero_point_of(const Node& node) const {
+    if (node.inputs.size() < 3 || node.inputs[2].empty()) return 0;
+    const auto numbers = graph_.small_numbers(node.inputs[2]);
+    if (!numbers || numbers->empty()) return {};
+    if (std::any_of(numbers->begin(), numbers->end(), [&](float number) { return number != numbers->front(); }))
+      return {};
+    return static_cast<std::int32_t>(numbers->front());
+  }
+  /// Whether the scales run along the columns of a product's second factor.
+  bool has_columns(const Node& product, const Dequantised& b) const {
+    const Node& node = graph_.node(b.node);
+    const bool is_turned = product.int_attribute("transB", 0) != 0;
+    std::int64_t axis = node.int_attribute("axis", 1);
+    if (axis < 0) axis += 2;
+    const auto scales = graph_.extents_of(b.column_scale);
+    const auto weights = graph_.extents_of(b.from);
+    return axis == (is_turned ? 0 : 1) && scales.size() == 1 && scales[0] == weights[is_turned ? 0 : 1];
   }
 
   /// A product of two dequantised factors is one of the 8-bit numbers, and their scales one factor behind it.
@@ -167,10 +195,15 @@ class Finder {
     const auto b = dequantised(product.b);
     const Node& node = graph_.node(product.anchor);
     if (!a || !b || !graph_.is_constant(b->from) || graph_.is_constant(a->from)) return false;
+    if (graph_.dtype_of(a->from) != graph_.dtype_of(b->from) || !a->column_scale.empty() || b->zero_point != 0)
+      return false;
     if (graph_.extents_of(b->from).size() != 2 || node.int_attribute("transA", 0) != 0) return false;
     if (graph_.dtype_of(product.output) == DType::kFloat64) return false;
+    if (!b->column_scale.empty() && !has_columns(node, *b)) return false;
     product.a = a->from;
     product.b = b->from;
+    product.column_scale = b->column_scale;
+    product.a_zero_point = a->zero_point;
     product.scale *= a->scale * b->scale;
     absorbed_[a->node] += 1;
     absorbed_[b->node] += 1;
@@ -198,10 +231,15 @@ class Finder {
     int index = -1;
     const Node* node = next(product, "QuantizeLinear", index);
     if (node == nullptr || node->inputs[0] != product.output || !product.residual.empty()) return;
-    if (graph_.dtype_of(node->outputs[0]) != DType::kFloat8E4M3Fn || node->int_attribute("saturate", 1) == 0) return;
+    // Of the type of the factors.
+    if (graph_.dtype_of(node->outputs[0]) != graph_.dtype_of(product.a) || node->int_attribute("saturate", 1) == 0)
+      return;
     const auto scale = graph_.scalar(node->inputs[1]);
-    if (!scale || !has_no_zero_point(*node)) return;
+    const auto zero_point = zero_point_of(*node);
+    if (!scale || !zero_point) return;
+    if (*zero_point != 0 && graph_.dtype_of(product.a) == DType::kFloat8E4M3Fn) return;
     product.y_scale = *scale;
+    product.y_zero_point = *zero_point;
     take(product, index);
     product.output = node->outputs[0];
   }

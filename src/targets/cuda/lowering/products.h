@@ -17,7 +17,7 @@ struct Product {
   Kind kind = Kind::kConv;
   int anchor = -1;         ///< The node whose attributes count (Conv, MatMul, Gemm, Softmax, Attention).
   std::vector<int> nodes;  ///< All that it computes, ascending.
-  std::string a;           ///< Convolution: x; product: a (float8e4m3fn: as quantised); attention: q.
+  std::string a;           ///< Convolution: x; product: a (float8e4m3fn, int8: as quantised); attention: q.
   std::string b;           ///< Weights; b; k.
   std::string v;           ///< Attention only.
   std::string mask;        ///< Attention only; may be empty.
@@ -28,13 +28,16 @@ struct Product {
   bool is_k_transposed = false;  ///< Attention: `b` is [..., head_dim, kv_len].
   Activation activation;
   float scale = 1;
-  float y_scale = 1;  ///< Of an output of float8e4m3fn (Epilogue::y_scale).
+  float y_scale = 1;                                ///< Of an output of float8e4m3fn or int8 (Epilogue::y_scale).
+  std::int32_t y_zero_point = 0, a_zero_point = 0;  ///< Of int8 (Epilogue).
+  std::string column_scale;                         ///< Of b's columns: a constant vector; empty: all in `scale`.
   /// One of several products that are computed as one (siblings.h), in the order of their columns.
   struct Part {
     std::string b;
     std::string bias;  ///< May be empty: zeros where another has one.
     std::string output;
     std::int64_t columns = 0;  ///< Or output channels.
+    std::string column_scale = {};
   };
   std::vector<Part> parts;       ///< Empty, or at least two; `b`, `bias` and `output` are then those of the first.
   std::string merged;            ///< With parts: what the whole result is called.

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "graph/graph_builder.h"
 #include "graph/passes/pass.h"
 #include "graph/shape_inference.h"
 #include "pajamas/error.h"
 #include "targets/cuda/lowering/graph_context.h"
+#include "targets/cuda/lowering/integer_products.h"
 #include "targets/cuda/lowering/sink_splits.h"
 #include "targets/cuda/lowering/window.h"
 #include "tensor/half.h"
@@ -33,8 +35,12 @@ Tensor scalar_of(DType dtype, float value) {
 
 class Rewriter {
  public:
-  Rewriter(const Model& model, const ConstantTable& constants)
-      : source_(model), constants_(constants), names_(model.graph), opset_(model.opset()) {
+  Rewriter(const Model& model, const ConstantTable& constants, const std::set<std::string>& integer_weights)
+      : source_(model),
+        constants_(constants),
+        integer_weights_(integer_weights),
+        names_(model.graph),
+        opset_(model.opset()) {
     result_.model = model;
     std::vector<Node> nodes = std::move(result_.model.graph.nodes);
     result_.model.graph.nodes.clear();
@@ -265,8 +271,10 @@ class Rewriter {
   }
 
   /// Large weights are dequantised as they are packed, once. 8-bit floats with one scale stay what they are, since
-  /// products take them so; small constants are numbers of a loop anyway.
+  /// products take them so, and integers that only products of integers read; small constants are numbers of a loop
+  /// anyway.
   bool fold_weight(const Node& node) {
+    if (integer_weights_.count(node.outputs[0]) != 0) return false;
     DType dtype = DType::kUndefined;
     const std::optional<Shape> shape = shape_of_constant(node.inputs[0], dtype);
     if (!shape || bits_of(dtype) < 8 || bytes_of(dtype, *shape) <= ConstantTable::kSmallBytes) return false;
@@ -349,6 +357,7 @@ class Rewriter {
 
   const Model& source_;
   const ConstantTable& constants_;
+  const std::set<std::string>& integer_weights_;
   std::unique_ptr<const GraphFacts> facts_;
   std::unique_ptr<const ValueUses> uses_;
   NameSet names_;
@@ -363,7 +372,8 @@ class Rewriter {
 
 Rewritten rewrite_for_steps(const Model& model, const ConstantTable& constants) {
   const Model sunk = with_sunk_splits(model, constants);
-  return Rewriter(sunk, constants).take();
+  const IntegerProducts integers = find_integer_products(sunk, constants);
+  return Rewriter(integers.model, constants, integers.weights).take();
 }
 
 }  // namespace pajamas::cuda

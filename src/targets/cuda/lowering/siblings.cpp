@@ -106,7 +106,8 @@ class Merger {
     const Node& first = anchor(a);
     const Node& second = anchor(b);
     if (first.op_type != second.op_type || !(a.activation == b.activation) || a.scale != b.scale ||
-        a.y_scale != b.y_scale) {
+        a.y_scale != b.y_scale || a.y_zero_point != b.y_zero_point || a.a_zero_point != b.a_zero_point ||
+        a.column_scale.empty() != b.column_scale.empty()) {
       return false;
     }
     if (graph_.dtype_of(a.b) != graph_.dtype_of(b.b) || a.is_residual_before != b.is_residual_before) return false;
@@ -174,7 +175,7 @@ class Merger {
     for (const std::size_t member : group) {
       const Product& product = products_[member];
       nodes.insert(product.nodes.begin(), product.nodes.end());
-      whole.parts.push_back({product.b, product.bias, product.output, columns_of(product)});
+      whole.parts.push_back({product.b, product.bias, product.output, columns_of(product), product.column_scale});
       if (whole.merged.empty()) {
         whole.merged = product.output;
       } else {

@@ -10,6 +10,7 @@
 #include "io/onnx_reader.h"
 #include "io/onnx_writer.h"
 #include "pajamas/error.h"
+#include "targets/cuda/lowering/integer_products.h"
 #include "targets/cuda/lowering/lower.h"
 #include "targets/cuda/lowering/memory_plan.h"
 #include "targets/cuda/runtime/engine_file.h"
@@ -44,6 +45,7 @@ ConstantTable stripped(const ConstantTable& table) {
 /// The graph without its large initializers, and what they were.
 Model stripped(const Model& model, std::vector<LargeConstant>& large) {
   Model result = model;
+  drop_zero_points(result);
   auto& initializers = result.graph.initializers;
   for (const Initializer& initializer : initializers) {
     if (initializer.tensor.size_bytes() <= ConstantTable::kSmallBytes) continue;

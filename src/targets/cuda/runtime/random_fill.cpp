@@ -36,6 +36,8 @@ std::vector<std::byte> host_block(DType dtype) {
         const auto bits = static_cast<unsigned>((value + 1.0F) * 63.9F);
         return static_cast<std::uint8_t>((bits & 0x07U) | 0x30U | ((bits & 0x40U) << 1U));
       });
+    case DType::kInt8:  // Factors of products; no index has so few bits.
+      return block_of<std::int8_t>([](float value) { return static_cast<std::int8_t>(value * 127.0F); });
     default: return {};
   }
 }
