@@ -30,13 +30,14 @@ std::vector<double> step_times(DeviceContext& device, UsualProgram& usual, const
     tune(device, program, constants, cache, tuning);
   }
   std::vector<double> times;
-  for (const std::string& signature : signatures) {
-    const TunedSignature* tuned = cache.find(environment, signature);
-    if (tuned == nullptr) throw Error(ErrorKind::kInternal, "a step was not timed: " + signature);
+  for (std::size_t i = 0; i < signatures.size(); ++i) {
+    const TunedSignature* tuned = cache.find(environment, signatures[i]);
+    if (tuned == nullptr) throw Error(ErrorKind::kInternal, "a step was not timed: " + signatures[i]);
     const auto best = std::find_if(tuned->candidates.begin(), tuned->candidates.end(),
                                    [&](const TimedTactic& each) { return each.tactic == tuned->best(); });
-    times.push_back(best->score() / 2);
-    used.add(environment, signature, *tuned);
+    const bool is_loop = std::holds_alternative<LoopStep>(program.steps[i].work);
+    times.push_back(is_loop ? best->warm_us : best->score() / 2);
+    used.add(environment, signatures[i], *tuned);
   }
   return times;
 }

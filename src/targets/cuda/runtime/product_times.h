@@ -11,7 +11,10 @@
 
 namespace pajamas::cuda {
 
-/// Steps that can only be decided together (product_groups.h), each by the mean of its warm and its cold time.
+/// Steps that can only be decided together (product_groups.h). Products, whose weights come from memory and whose rows
+/// were just written, count by the mean of their cold and their warm time, loops by the warm one: by the mean of all,
+/// what quantises attention's result looked half a microsecond a layer slower than 16 bits in Whisper large on an H200,
+/// and was a microsecond faster in the plan.
 struct ProductTimes {
   std::vector<std::string> activations;  ///< Values of the model that are quantised.
   double small_us = 0;                   ///< In 8-bit floats.
