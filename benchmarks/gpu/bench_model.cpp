@@ -14,6 +14,7 @@
 #include "graph/inline_functions.h"
 #include "graph/passes/pipeline.h"
 #include "graph/passes/quantize_products.h"
+#include "graph/passes/raise_opset.h"
 #include "io/onnx_reader.h"
 #include "pajamas/error.h"
 #include "targets/cuda/lowering/lower.h"
@@ -50,6 +51,7 @@ Model lowered(const Model& source, std::int64_t batch, Precision precision, bool
     options.fixed_shapes.emplace_back(input->name, shape);
   }
   inline_functions(model);
+  if (options.float_type != DType::kFloat32) raise_for_half_quantization(model);
   run_passes(model, options);
   if (const Support support = cuda::supports_graph(model); !support) {
     throw Error(ErrorKind::kUnsupported, support.reason, {}, support.remedy);

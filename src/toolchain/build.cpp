@@ -12,6 +12,7 @@
 #include "graph/block_weight_nodes.h"
 #include "graph/inline_functions.h"
 #include "graph/passes/expand_paged_attention.h"
+#include "graph/passes/raise_opset.h"
 #include "pajamas/error.h"
 #include "targets/registry.h"
 #include "tasks/registry.h"
@@ -114,7 +115,11 @@ LoweredModel lower(const Model& model, const Target& target, const BuildPlan& pl
     if (profile.min == profile.max) options.fixed_shapes.emplace_back(profile.input, profile.opt);
   }
   inline_functions(lowered.model);
+  PassReport raised;
+  if (plan.target == "cuda" && options.float_type != DType::kFloat32)
+    raised = raise_for_half_quantization(lowered.model);
   lowered.log = run_passes(lowered.model, options, progress);
+  if (raised.num_changes > 0) lowered.log.reports.insert(lowered.log.reports.begin(), raised);
   return lowered;
 }
 

@@ -196,8 +196,9 @@ std::vector<Row> int8_rows() {
   };
 }
 
-Model model_of(const Row& row) {
-  GraphBuilder graph("parity", 19);
+/// Integers of an opset before scales of 16 bits.
+Model model_of(const Row& row, bool is_float8) {
+  GraphBuilder graph("parity", is_float8 ? 19 : 13);
   const GraphValue x = graph.input("x", DType::kFloat32, known(row.input));
   graph.output("y", row.build(graph, x), DType::kFloat32, known(row.output));
   return graph.build();
@@ -219,7 +220,7 @@ struct Prepared {
 };
 
 Prepared prepared(const Row& row, Precision precision, bool is_float8) {
-  Prepared made{model_of(row), {}, random_tensor(DType::kFloat32, Shape(row.input), 70)};
+  Prepared made{model_of(row, is_float8), {}, random_tensor(DType::kFloat32, Shape(row.input), 70)};
   made.lowered = test::lowered_for_gpu(made.model, precision);
   if (is_float8) quantize(made.lowered, made.x);
   return made;

@@ -6,6 +6,7 @@
 #include "graph/inline_functions.h"
 #include "graph/interpreter.h"
 #include "graph/passes/pipeline.h"
+#include "graph/passes/raise_opset.h"
 #include "targets/cuda/runtime/session.h"
 #include "verify/comparison.h"
 #include "verify/input_cases.h"
@@ -20,6 +21,7 @@ Model lowered_for_gpu(const Model& model, Precision precision,
   if (precision == Precision::kBf16) options.float_type = DType::kBfloat16;
   options.fixed_shapes = fixed_shapes;
   inline_functions(lowered);
+  if (options.float_type != DType::kFloat32) raise_for_half_quantization(lowered);
   run_passes(lowered, options);
   return lowered;
 }

@@ -64,4 +64,14 @@ PassReport raise_opset(Model& model, std::int64_t opset) {
   return report;
 }
 
+PassReport raise_for_half_quantization(Model& model) {
+  const bool has_any = std::any_of(model.graph.nodes.begin(), model.graph.nodes.end(), [](const Node& node) {
+    return node.is("QuantizeLinear") || node.is("DequantizeLinear");
+  });
+  if (!has_any || model.opset() < kLeastRaisedOpset || model.opset() >= kMostRaisedOpset) {
+    return PassReport{"opset_raise", 0, {}, {}};
+  }
+  return raise_opset(model, kMostRaisedOpset);
+}
+
 }  // namespace pajamas

@@ -15,4 +15,9 @@ inline constexpr std::int64_t kMostRaisedOpset = 19;
 /// below kLeastRaisedOpset, Error{kInternal} for an `opset` above kMostRaisedOpset.
 PassReport raise_opset(Model& model, std::int64_t opset);
 
+/// QuantizeLinear and DequantizeLinear have scales of 16 bits from opset 19 on; converted to 16 bits before it, they
+/// keep float32 between Casts, through which no product finds its integers. Raises models that have them and are older;
+/// nothing for others, and for those below kLeastRaisedOpset.
+PassReport raise_for_half_quantization(Model& model);
+
 }  // namespace pajamas

@@ -2,6 +2,7 @@
 // numbers stay those of the graph, and what is computed as it is written.
 #include <algorithm>
 
+#include "graph/passes/raise_opset.h"
 #include "targets/cuda/lowering/integer_products.h"
 #include "unit/targets/cuda_lowering_support.h"
 
@@ -52,8 +53,8 @@ GraphValue weights(GraphBuilder& builder, const std::string& name, const Weights
   return builder.node("DequantizeLinear", inputs, {{"axis", wanted.axis}});
 }
 
-Model product(DType dtype, int zero_point, const Weights& wanted, std::int64_t rows = 70) {
-  GraphBuilder builder("product", 19);
+Model product(DType dtype, int zero_point, const Weights& wanted, std::int64_t rows = 70, std::int64_t opset = 19) {
+  GraphBuilder builder("product", opset);
   const std::int64_t depth = wanted.axis == 0 ? wanted.columns : wanted.rows;
   const std::int64_t width = wanted.axis == 0 ? wanted.rows : wanted.columns;
   const GraphValue x = builder.input("x", DType::kFloat32, known({rows, depth}));
@@ -97,6 +98,24 @@ TEST(CudaInt8, products_take_levels_scales_and_zero_points) {
       }
     }
   }
+}
+
+TEST(CudaInt8, models_before_scales_of_16_bits_are_raised_for_them) {
+  PassOptions options;
+  options.float_type = DType::kFloat16;
+  for (const bool is_raised : {false, true}) {
+    Model model = product(DType::kUint8, 13, {}, 70, 13);
+    if (is_raised) raise_for_half_quantization(model);
+    EXPECT_EQ(model.opset(), is_raised ? 19 : 13);
+    run_passes(model, options);
+    // One level where a sum is rounded the other way.
+    EXPECT_EQ(integer_products(expect_same(model, 0.02).program).size(), is_raised ? 1U : 0U);
+  }
+  GraphBuilder plain("plain", 13);
+  plain.output("y", plain.node("Relu", {plain.input("x", DType::kFloat32, known({3}))}), DType::kFloat32, known({3}));
+  Model untouched = plain.build();
+  EXPECT_EQ(raise_for_half_quantization(untouched).num_changes, 0);
+  EXPECT_EQ(untouched.opset(), 13);
 }
 
 TEST(CudaInt8, zero_points_of_nothing_but_zeros_are_dropped) {
@@ -145,6 +164,9 @@ TEST(CudaInt8, the_rest_is_computed_as_written) {
   const auto expect_none = [](const Model& model) {
     EXPECT_TRUE(integer_products(expect_same(model, 1e-4).program).empty());
   };
+  LoweringOptions without;
+  without.has_integer_products = false;
+  EXPECT_TRUE(integer_products(expect_same(product(DType::kUint8, 9, {}), 1e-4, without).program).empty());
   expect_none(product(DType::kInt8, 0, {}, 63));             // Few rows.
   expect_none(product(DType::kInt8, 0, {64, 72}));           // Columns that are no whole vectors.
   expect_none(product(DType::kInt8, 0, {48, 64, true, 0}));  // Few columns.

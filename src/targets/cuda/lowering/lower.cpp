@@ -58,7 +58,7 @@ bool is_inner(const Window& window, std::size_t axis) { return window.strides[ax
 class Lowering {
  public:
   Lowering(const Model& model, const ConstantTable& constants, const LoweringOptions& options)
-      : Lowering(rewrite_for_steps(model, constants), constants, options) {}
+      : Lowering(rewrite_for_steps(model, constants, options.has_integer_products), constants, options) {}
 
   LoweredProgram lower() {
     group_loops();

@@ -18,6 +18,8 @@ struct LoweringOptions {
   bool uses_slices = true;     ///< Concat and Split as windows instead of copies.
   std::int32_t max_lanes = 8;  ///< Parallel branches at most.
   bool allows_tf32 = false;    ///< Program::allows_tf32
+  /// Products of 8-bit integers from the integers (integer_products.h), else as they are written.
+  bool has_integer_products = true;
   /// Products, and convolutions of equal geometry, that read the same value as one (siblings.h). Needs uses_slices.
   bool merges_products = true;
   bool merges_convolutions = true;

@@ -200,6 +200,10 @@ class Finder {
     if (graph_.extents_of(b->from).size() != 2 || node.int_attribute("transA", 0) != 0) return false;
     if (graph_.dtype_of(product.output) == DType::kFloat64) return false;
     if (!b->column_scale.empty() && !has_columns(node, *b)) return false;
+    // Small ones are numbers of a loop, and not worth more.
+    const Shape weights(graph_.extents_of(b->from));
+    if (graph_.dtype_of(b->from) == DType::kInt8 && bytes_of(DType::kInt8, weights) <= ConstantTable::kSmallBytes)
+      return false;
     product.a = a->from;
     product.b = b->from;
     product.column_scale = b->column_scale;

@@ -370,9 +370,10 @@ class Rewriter {
 
 }  // namespace
 
-Rewritten rewrite_for_steps(const Model& model, const ConstantTable& constants) {
+Rewritten rewrite_for_steps(const Model& model, const ConstantTable& constants, bool has_integer_products) {
   const Model sunk = with_sunk_splits(model, constants);
-  const IntegerProducts integers = find_integer_products(sunk, constants);
+  const IntegerProducts integers =
+      has_integer_products ? find_integer_products(sunk, constants) : IntegerProducts{sunk, {}};
   return Rewriter(integers.model, constants, integers.weights).take();
 }
 

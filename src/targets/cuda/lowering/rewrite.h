@@ -16,6 +16,7 @@ struct Rewritten {
   std::map<std::string, PackRequest> aliases;
 };
 
-Rewritten rewrite_for_steps(const Model& model, const ConstantTable& constants);
+/// `has_integer_products`: see LoweringOptions.
+Rewritten rewrite_for_steps(const Model& model, const ConstantTable& constants, bool has_integer_products);
 
 }  // namespace pajamas::cuda

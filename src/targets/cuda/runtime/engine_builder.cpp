@@ -172,6 +172,7 @@ BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Mod
   parts.graph = stripped(model, index.large_constants);
   parts.table = stripped(table);
   FixedModel fixed = with_input_shapes(parts.graph, table, usual);
+  index.environment.sm = device->info().sm;
   LoweredProgram lowered = lower(fixed.model, fixed.table, lowering_options(index));
   auto packed = std::make_shared<PackedConstants>();
   packed->add(lowered.constants, fixed.table);
@@ -236,8 +237,9 @@ BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Mod
   return built;
 }
 
-UsualProgram usual_program(const Model& model, const BuildEngineOptions& options) {
+UsualProgram usual_program(const Model& model, const BuildEngineOptions& options, int sm) {
   EngineIndex index;
+  index.environment.sm = sm;
   index.precision = options.precision;
   const InputShapes usual = shapes_of(full_profiles(model, options.profiles), &ShapeProfile::opt);
   FixedModel fixed = with_input_shapes(stripped(model, index.large_constants), table_of(model.graph), usual);

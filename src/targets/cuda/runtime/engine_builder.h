@@ -54,7 +54,7 @@ struct UsualProgram {
   LoweredProgram lowered;
   ConstantTable table;
 };
-UsualProgram usual_program(const Model& model, const BuildEngineOptions& options);
+UsualProgram usual_program(const Model& model, const BuildEngineOptions& options, int sm);
 
 /// Writes the engine file. Throws Error{kBadInput} when it cannot be written.
 void write_engine(const BuiltEngine& built, const std::filesystem::path& path);

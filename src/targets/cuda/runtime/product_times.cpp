@@ -55,8 +55,8 @@ ProductComparison compare_products(const std::shared_ptr<DeviceContext>& device,
   ProductComparison result;
   device->make_current();
   const Model named = with_node_names(model);
-  UsualProgram small = usual_program(named, options);
-  UsualProgram wide = usual_program(without_float8_pairs(named), options);
+  UsualProgram small = usual_program(named, options, device->info().sm);
+  UsualProgram wide = usual_program(without_float8_pairs(named), options, device->info().sm);
   const std::vector<ProductGroup> groups = product_groups(named, small.lowered.program, wide.lowered.program);
   if (groups.empty()) return result;
   const std::vector<double> small_us = step_times(*device, small, options, cache, result.timing);
