@@ -114,7 +114,9 @@ void expect_sums(const cuda::Program& program, const std::vector<cuda::ValueId>&
     for (const std::int64_t offset : offsets_of(y)) {
       is_written[static_cast<std::size_t>(offset)] = true;
       // Of integers it is a number like others.
-      if (y.desc.dtype != DType::kInt8) EXPECT_NE(out(offset), poison) << "not written: " << offset;
+      if (y.desc.dtype != DType::kInt8) {
+        EXPECT_NE(out(offset), poison) << "not written: " << offset;
+      }
     }
     for (std::size_t i = 0; i < num_elements; ++i) {
       if (!is_written[i]) {
