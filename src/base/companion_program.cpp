@@ -7,8 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <thread>
 #include <utility>
 
 namespace pajamas {
@@ -52,6 +54,20 @@ int CompanionProgram::wait() {
   }
   process_ = -1;
   return status;
+}
+
+std::optional<int> CompanionProgram::wait_until(std::chrono::steady_clock::time_point deadline) {
+  using namespace std::chrono_literals;
+  for (auto pause = 100us;; pause = std::min<std::chrono::microseconds>(2 * pause, 10ms)) {
+    int status = 0;
+    const pid_t ended = ::waitpid(process_, &status, WNOHANG);
+    if (ended > 0) {
+      process_ = -1;
+      return status;
+    }
+    if (std::chrono::steady_clock::now() >= deadline) return std::nullopt;
+    std::this_thread::sleep_for(pause);
+  }
 }
 
 void CompanionProgram::stop() {

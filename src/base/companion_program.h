@@ -4,6 +4,8 @@
 
 #include <sys/types.h>
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +36,8 @@ class CompanionProgram {
   [[nodiscard]] int start(std::vector<std::string> words, const ProgramStreams& streams);
   /// Waits for its end; the status of waitpid(). Must be running.
   int wait();
+  /// The same, but nothing when it has not ended by then.
+  std::optional<int> wait_until(std::chrono::steady_clock::time_point deadline);
   void stop();
   bool is_running() const { return process_ > 0; }
 

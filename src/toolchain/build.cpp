@@ -183,6 +183,10 @@ void refuse_unused_options(const BuildRequest& request, const ImportedModel& imp
     refuse(request.is_per_layer, "--per-layer", "the proof of a language model compares its logits only",
            "leave it out");
   }
+  if (has_decoder && quantizes_products(plan)) {
+    throw Error(ErrorKind::kUnsupported, "the cuda target has no 8-bit floats for models that keep a cache",
+                "--precision fp8", "use --precision fp16");
+  }
   const bool has_small_products = !is_language && quantizes_products(plan);
   refuse(!is_quantisable && !has_small_products && plan.weights != WeightFormat::kAsStored, "--precision",
          "weights of this form are for language models and their kin",
@@ -271,6 +275,17 @@ struct StoredPart {
 };
 using StoredParts = std::map<std::string, StoredPart>;
 
+/// Activations that the pass put into 8-bit floats.
+std::size_t num_small_activations(const PassLog& log) {
+  for (const PassReport& report : log.reports) {
+    if (report.pass != kFloat8PassName) continue;
+    for (const auto& [kind, number] : report.counts) {
+      if (kind == "activations") return static_cast<std::size_t>(number);
+    }
+  }
+  return 0;
+}
+
 /// Lowers, compiles and proves one part into `folder`, and describes it in `result`.
 void build_part(const ImportedPart& part, const ImportedModel& imported, const BuildRequest& request,
                 const BuildPlan& bundle_plan, const fs::path& folder, StepClock& clock, StoredParts& stored_parts,
@@ -320,7 +335,7 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
     wanted.progress = progress;
     measured = clock.timed("calibrate", [&] { return calibrate(wanted); });
     quantize(lowered, plan, measured.magnitudes);
-    if (wanted.images.empty()) {
+    if (measured.is_made_up) {
       result.notes.push_back(part.name + ": calibrated on " + measured.inputs +
                              "; give pictures that the model will see with --calibration");
     }
@@ -340,7 +355,6 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
   if (has_small_products) {
     // What the device is slower at in 8 bits stays in 16: once more without it.
     const nlohmann::json products = compiled.facts.value("products", nlohmann::json());
-    const std::size_t num_quantised = measured.magnitudes.size();
     const std::size_t num_wide = leave_wide(measured, compiled.facts);
     if (num_wide > 0) {
       lowered = unquantised;
@@ -348,10 +362,10 @@ void build_part(const ImportedPart& part, const ImportedModel& imported, const B
       compiled = clock.timed("compile", compile);
       compiled.facts["products"] = products;
     }
-    result.notes.push_back(part.name + ": products of " + std::to_string(measured.magnitudes.size()) +
+    result.notes.push_back(part.name + ": products of " + std::to_string(num_small_activations(lowered.log)) +
                            " activations are in 8-bit floats" +
                            (num_wide == 0 ? ""
-                                          : "; " + std::to_string(num_wide) + " of " + std::to_string(num_quantised) +
+                                          : "; those of " + std::to_string(num_wide) +
                                                 " stay in 16 bits, which is faster there on this GPU"));
     unquantised = {};
   }

@@ -115,6 +115,7 @@ Calibration calibrate(const CalibrationRequest& request) {
     if (!is_done && refusal) throw *refusal;
     ++count;
   }
+  result.is_made_up = true;
   result.inputs = std::to_string(count) + " made-up inputs";
   return result;
 }
@@ -148,7 +149,8 @@ std::vector<fs::path> pictures_at(const fs::path& path) {
     if (is_picture && entry.is_regular_file()) found.push_back(entry.path());
   }
   if (found.empty()) {
-    throw Error(ErrorKind::kBadInput, "holds no picture", path.string(), "give a folder of JPEG, PNG or WebP files");
+    throw Error(ErrorKind::kBadInput, "holds no picture", path.string(),
+                "give a folder of JPEG, PNG, WebP or BMP files");
   }
   std::sort(found.begin(), found.end());
   if (found.size() > kMaxCalibrationPictures) found.resize(kMaxCalibrationPictures);

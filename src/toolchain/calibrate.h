@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -35,6 +34,7 @@ struct Calibration {
   Magnitudes magnitudes;               ///< Of the activations that are quantised.
   std::vector<std::string> left_wide;  ///< Not quantised, since the target found their products faster as they are.
   std::string inputs;                  ///< What it was run on, for people: "12 pictures", "4 made-up inputs".
+  bool is_made_up = false;             ///< Run on no picture.
 };
 
 /// Runs the model on the CPU: by ONNX Runtime, by the interpreter where there is none. Throws Error{kUsage} when

@@ -25,9 +25,8 @@ std::vector<std::vector<Tensor>> read_real_inputs(const std::vector<std::filesys
   if (images.empty()) return sets;
   const ImageInput* facts = picture_input(task);
   if (facts == nullptr) {
-    throw Error(ErrorKind::kUsage,
-                "pictures were given for the proof, but the model's task '" + task.name + "' takes none", {},
-                "leave the pictures out, or name the task with --task");
+    throw Error(ErrorKind::kUsage, "pictures were given, but the model's task '" + task.name + "' takes none",
+                "--verify-images or --calibration", "leave the pictures out, or name the task with --task");
   }
   if (facts->part != part_name) return sets;
   const auto inputs = graph.required_inputs();

@@ -96,7 +96,7 @@ TEST(Calibrate, the_manifest_keeps_the_magnitudes) {
 }
 
 TEST(Calibrate, what_is_not_worth_it_is_left_as_it_is) {
-  Calibration calibration{{{"a", 1.5F}, {"b", 2.0F}}, {}, "2 pictures"};
+  Calibration calibration{{{"a", 1.5F}, {"b", 2.0F}}, {}, "2 pictures", false};
   EXPECT_EQ(leave_wide(calibration, {{"gpu", "a GPU"}}), 0U);
   const nlohmann::json facts = {
       {"products", {{"groups", nlohmann::json::array()}, {"not_worth_it", {"b", "unknown"}}}}};

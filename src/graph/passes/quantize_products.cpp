@@ -7,13 +7,14 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string_view>
 #include <tuple>
+#include <unordered_set>
 
 #include "graph/passes/passes.h"
 #include "graph/passes/raise_opset.h"
 #include "graph/passes/weight_conversion.h"
 #include "graph/shape_inference.h"
-#include "pajamas/error.h"
 #include "tensor/float8.h"
 #include "tensor/half.h"
 
@@ -126,7 +127,8 @@ class Quantizer {
     std::map<std::string, float> of_group;
     for (const Found& product : products) {
       const auto found = magnitudes.find(product.activation);
-      const float largest = found == magnitudes.end() ? 0 : found->second;
+      if (found == magnitudes.end()) continue;  // Meant to stay as it is.
+      const float largest = found->second;
       const auto [own, is_new] = of_weight.emplace(product.weight, 0.0F);
       if (is_new) own->second = largest_of(*constants.find(product.weight));
       if (!(largest > 0) || !std::isfinite(largest) || !(own->second > 0) || !std::isfinite(own->second)) {
@@ -262,14 +264,17 @@ Model with_largest_magnitudes(const Model& model, const std::vector<std::string>
 Model without_float8_pairs(const Model& model) {
   Model result = model;
   const Constants constants(model.graph);
+  const std::unordered_set<std::string_view> kept = output_names(model.graph);
   std::map<std::string, std::string> sources;  // Codes → what they were made of.
   for (const Node& node : model.graph.nodes) {
-    if (node.is("QuantizeLinear")) sources.emplace(node.outputs[0], node.inputs[0]);
+    if (!node.is("QuantizeLinear") || node.inputs.size() < 3) continue;
+    const Tensor* zero = constants.find(node.inputs[2]);
+    if (zero != nullptr && zero->dtype() == DType::kFloat8E4M3Fn) sources.emplace(node.outputs[0], node.inputs[0]);
   }
   std::map<std::tuple<DType, std::vector<std::int64_t>>, Tensor> made;
   Renames renames;
   for (const Node& node : model.graph.nodes) {
-    if (!node.is("DequantizeLinear")) continue;
+    if (!node.is("DequantizeLinear") || kept.count(node.outputs[0]) != 0) continue;
     if (const auto found = sources.find(node.inputs[0]); found != sources.end()) {
       renames.emplace(node.outputs[0], found->second);
       continue;
@@ -297,7 +302,7 @@ Model without_float8_pairs(const Model& model) {
 }
 
 PassReport quantize_products(Model& model, const Magnitudes& magnitudes, const ProductQuantization& options) {
-  PassReport report{"quantisation_to_float8", 0, {}, {}};
+  PassReport report{kFloat8PassName, 0, {}, {}};
   const std::vector<Found> products = find_products(model, options);
   const bool has_any = std::any_of(products.begin(), products.end(),
                                    [&](const Found& product) { return magnitudes.count(product.activation) != 0; });

@@ -24,6 +24,9 @@ struct ProductQuantization {
 /// The largest magnitude that an activation takes, by the value's name.
 using Magnitudes = std::map<std::string, float>;
 
+/// Its name in reports.
+inline constexpr const char* kFloat8PassName = "quantisation_to_float8";
+
 /// The activations that quantize_products would quantise, in the order of their nodes: left factors of MatMul and Gemm
 /// whose right factors are constant matrices of 16-bit or 32-bit floats, at least 64 by 64 and multiples of 16.
 std::vector<std::string> quantizable_activations(const Model& model, const ProductQuantization& options = {});
@@ -36,8 +39,9 @@ Model with_largest_magnitudes(const Model& model, const std::vector<std::string>
 /// worth nothing. Nodes keep their names.
 Model without_float8_pairs(const Model& model);
 
-/// Quantises in place the products whose activations are in `magnitudes` with a finite number above 0; others stay, and
-/// the report says how many. Raises the opset to 19. Throws Error{kUnsupported} for opsets below 13.
+/// Quantises in place the products whose activations are in `magnitudes` with a finite number above 0. Others stay; of
+/// those with another number there the report says how many. Raises the opset to 19. Throws Error{kUnsupported} for
+/// opsets below 13.
 PassReport quantize_products(Model& model, const Magnitudes& magnitudes, const ProductQuantization& options = {});
 
 }  // namespace pajamas

@@ -203,9 +203,9 @@ struct Phonemizer::State {
       if (num_bytes > kMaxAnswerBytes) fail("writes without end");
       lines.push_back(std::move(*answer));
     }
-    if (const int status = process.wait(); !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-      fail("ended while it was being used");
-    }
+    const std::optional<int> status = process.wait_until(deadline);
+    if (!status) fail("did not end within " + std::to_string(kAnswerLimit.count()) + " s");
+    if (!WIFEXITED(*status) || WEXITSTATUS(*status) != 0) fail("ended while it was being used");
     stop();
     return lines;
   }

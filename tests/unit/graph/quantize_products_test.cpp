@@ -132,7 +132,10 @@ TEST(QuantizeProducts, scales_are_powers_of_two_that_nothing_saturates_by) {
 
 TEST(QuantizeProducts, weights_of_one_activation_share_a_scale) {
   Model model = two_branches();
-  quantize_products(model, {{"x", 3.0F}});
+  const PassReport report = quantize_products(model, {{"x", 3.0F}});
+  for (const std::string& note : report.notes) {
+    EXPECT_EQ(note.find("calibration"), std::string::npos) << "what has no magnitude is meant to stay: " << note;
+  }
   std::vector<std::string> scales;
   for (const Node& node : model.graph.nodes) {
     if (!node.is("DequantizeLinear")) continue;
@@ -181,6 +184,26 @@ TEST(QuantizeProducts, without_its_pairs_a_model_has_the_types_it_had) {
     EXPECT_EQ(wide.graph.nodes[i].inputs[0], model.graph.nodes[i].inputs[0]);
   }
   EXPECT_NO_THROW(run_graph(wide, {{"x", x}}));
+}
+
+TEST(QuantizeProducts, pairs_of_integers_stay_when_those_of_floats_go) {
+  GraphBuilder graph("mixed", 19);
+  const GraphValue x = graph.input("x", DType::kFloat32, known({kRows, kHidden}));
+  const GraphValue scale = graph.weight("step", Tensor::scalar(0.05F));
+  const GraphValue zero = graph.weight("zero", Tensor::scalar<std::int8_t>(3));
+  const GraphValue rounded =
+      graph.node("DequantizeLinear", {graph.node("QuantizeLinear", {x, scale, zero}), scale, zero});
+  graph.output("y", graph.node("MatMul", {rounded, graph.weight("w", random_tensor({kHidden, kInner}, 1))}),
+               DType::kFloat32, known({kRows, kInner}));
+  Model model = graph.build();
+  const std::vector<std::string> activations = quantizable_activations(model);
+  ASSERT_EQ(activations.size(), 1U);
+  quantize_products(model, {{activations[0], 4.0F}});
+  ASSERT_EQ(count(model, "QuantizeLinear"), 2);
+  const Model wide = without_float8_pairs(model);
+  EXPECT_EQ(count(wide, "QuantizeLinear"), 1);
+  EXPECT_EQ(count(wide, "DequantizeLinear"), 1);
+  EXPECT_NO_THROW(run_graph(wide, {{"x", random_tensor({kRows, kHidden}, 5)}}));
 }
 
 TEST(RaiseOpset, reductions_splits_and_regions_keep_their_meaning) {

@@ -262,9 +262,10 @@ ExprId quantize(Region& region, const Node& node, std::size_t output, const Inde
   const DType type = DType::kFloat32;
   const ExprId x = pool.cast(type, region.operand(node, 0, index, guard));
   const ExprId scale = pool.cast(type, parameter(region, node, 1, index, guard));
-  // Powers of two divide exactly as they multiply.
+  // Powers of two divide exactly as they multiply, as long as their reciprocal is a number.
   int exponent = 0;
-  const bool is_power = pool.is_constant(scale) && std::frexp(pool.expr(scale).number, &exponent) == 0.5;
+  const bool is_power =
+      pool.is_constant(scale) && std::frexp(pool.expr(scale).number, &exponent) == 0.5 && exponent > -126;
   const ExprId scaled = is_power ? pool.binary(Op::kMul, x, pool.number(type, std::ldexp(1.0, 1 - exponent)))
                                  : pool.binary(Op::kDiv, x, scale);
   if (to == DType::kFloat8E4M3Fn) {
