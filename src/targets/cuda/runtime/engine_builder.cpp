@@ -202,8 +202,10 @@ BuiltEngine build_engine(const std::shared_ptr<DeviceContext>& device, const Mod
     tuning.max_kernels = options.max_kernels;
     tuning.progress = options.progress;
     TuneResult tuned = tune(*device, *program, *parts.constants, cache, tuning);
-    // With everything from the cache there is nothing to compare: the same kernels come out without timing.
-    if (tuned.num_timed > 0) built.refined_us = refine(*device, program, parts.constants, tuned, cache, tuning);
+    // A plan that the cache knows comes out the same, without timing. One of known steps alone may be new: its kernels
+    // were timed for another.
+    const bool is_new = tuned.num_timed > 0 || !cache.uses_lanes(environment_of(*device), key_of_plan(*program));
+    if (is_new) built.refined_us = refine(*device, program, parts.constants, tuned, cache, tuning);
     kernels = std::move(tuned.kernels);
     parts.tactics = std::move(tuned.tactics);
     built.num_timed = tuned.num_timed;
